@@ -1,0 +1,91 @@
+// The whole public face of the core: what a caller must say to pool an array.
+//
+// The core knows nothing of Python, allocates no results and throws nothing across this face. It
+// accepts one normal form: typed strided views whose pooled axes are named, and a Plan compiled once
+// from the geometry. Every message for people is made above it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "types.h"
+
+namespace poolwise {
+
+// One pooled axis. A sliding axis is its formula: window i reads i*stride - pad_before + t*dilation for
+// t in [0, kernel), where that lies inside [0, size). Any other axis lists its windows [start, stop),
+// clipped to the input, both ascending; then kernel, stride and dilation are 1 and the pads 0.
+struct Axis {
+    std::int64_t size, count;
+    std::int64_t kernel, stride, dilation;
+    std::int64_t pad_before, pad_after;
+    std::vector<std::int64_t> starts, stops;  // empty for a sliding axis
+};
+
+// A grid is a product of one to three axes; a pyramid is several grids over one input.
+using Grid = std::vector<Axis>;
+
+class Plan;  // geometry, compiled: see plan.h
+std::shared_ptr<const Plan> compile(std::vector<Grid> grids);
+
+struct ArrayView {
+    char* data = nullptr;
+    int rank = 0;
+    const std::int64_t* shape = nullptr;
+    const std::int64_t* strides = nullptr;  // bytes
+};
+
+struct Reducer {
+    ReducerKind kind = ReducerKind::max;
+    double p = 2.0;                 // lp only; infinity allowed
+    bool count_include_pad = true;  // mean only
+    std::int64_t divisor = 0;       // mean only; 0: the window's own
+};
+
+// One map or batch of maps. `y` and `indices` have one view per grid, of x's rank, with the pooled axes
+// replaced by the grid's counts; `indices` is null when no winners are asked for.
+struct ForwardJob {
+    const Plan* plan = nullptr;
+    ArrayView x;
+    const ArrayView* y = nullptr;
+    const ArrayView* indices = nullptr;
+    const int* axes = nullptr;  // ascending, one per axis of the plan
+};
+
+// All jobs share dtypes and reducer; their work is balanced over the thread pool together.
+Status pool_forward(const ForwardJob* jobs, std::size_t job_count, Dtype x_dtype, Dtype y_dtype,
+                    const Reducer& reducer);
+
+// Gradient of sum, mean and lp: writes all of dx. `x` is read by lp alone.
+struct BackwardJob {
+    const Plan* plan = nullptr;
+    ArrayView dx;
+    const ArrayView* dy = nullptr;  // one per grid
+    const int* axes = nullptr;
+    ArrayView x;
+};
+Status pool_backward(const BackwardJob& job, Dtype dtype, const Reducer& reducer);
+
+// dx[index] += dy (accumulate; index -1 is a window without a winner) or dx[index] = dy (unpooling; the
+// last one wins). Writes all of dx. Any other index outside the plane: bad_index, and nothing is written.
+struct ScatterJob {
+    ArrayView dx;
+    const ArrayView* dy = nullptr;
+    const ArrayView* indices = nullptr;  // int64, flat over the pooled axes of dx
+    int grid_count = 0;
+    const int* axes = nullptr;
+    int axis_count = 0;
+    bool accumulate = true;
+};
+Status pool_scatter(const ScatterJob& job, Dtype dtype);
+
+// Threads, and which instruction set the kernels were chosen for.
+void set_num_threads(int count);
+int get_num_threads();
+const char* chosen_isa();                  // what dispatch selected
+const char* last_run_isa();                // what the last kernel was really compiled for
+std::vector<const char*> available_isas();  // on this machine, slowest first
+
+}  // namespace poolwise

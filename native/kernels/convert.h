@@ -1,0 +1,215 @@
+// Elements in and out: strided runs of any dtype to contiguous accumulators and back.
+//
+// float16 and bfloat16 have no arithmetic here: they are widened on load and rounded once on store, by
+// bit operations the compiler vectorises at every level (round to nearest, ties to even; NaN stays NaN).
+#pragma once
+
+#include "lanes.h"
+
+namespace poolwise::POOLWISE_ISA {
+namespace {
+
+struct Half { std::uint16_t bits; };
+struct Brain { std::uint16_t bits; };
+
+inline float from_bits(std::uint32_t bits) { float f; __builtin_memcpy(&f, &bits, 4); return f; }
+inline std::uint32_t to_bits(float f) { std::uint32_t bits; __builtin_memcpy(&bits, &f, 4); return bits; }
+
+// Re-bias the exponent by a multiplication, which also normalises subnormals; infinities and NaN are what
+// lands at or above 2^16 and get the full exponent.
+inline float widen(Half h) {
+    const std::uint32_t magnitude = (h.bits & 0x7fffu) << 13;
+    const float scaled = from_bits(magnitude) * 0x1p112f;
+    const std::uint32_t special = magnitude >= (0x7c00u << 13) ? 0x7f800000u : 0u;
+    return from_bits((to_bits(scaled) | special) | ((h.bits & 0x8000u) << 16));
+}
+inline float widen(Brain b) { return from_bits(static_cast<std::uint32_t>(b.bits) << 16); }
+
+inline Half narrow_half(float f) {
+    const std::uint32_t bits = to_bits(f), magnitude = bits & 0x7fffffffu;
+    // Subnormal results: adding 0.5 puts the rounding of the float unit where float16's last bit is.
+    const std::uint32_t subnormal = to_bits(from_bits(magnitude) + 0.5f) - 0x3f000000u;
+    const std::uint32_t normal = (magnitude + 0xc8000fffu + ((magnitude >> 13) & 1u)) >> 13;
+    const std::uint32_t finite = magnitude < 0x38800000u ? subnormal : normal;
+    const std::uint32_t special = magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u;
+    const std::uint32_t rounded = magnitude >= 0x47800000u ? special : finite;
+    return {static_cast<std::uint16_t>(rounded | ((bits >> 16) & 0x8000u))};
+}
+inline Brain narrow_brain(float f) {
+    const std::uint32_t bits = to_bits(f);
+    const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    const std::uint32_t nan = (bits >> 16) | 0x40u;
+    return {static_cast<std::uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded)};
+}
+// float64 goes to 16 bits through float32 rounded to odd, so that the value is rounded once.
+inline float round_to_odd(double d) {
+    const float f = static_cast<float>(d);
+    const double back = static_cast<double>(f);
+    if (back == d || d != d) return f;
+    std::uint32_t bits = to_bits(f);
+    if (bits & 1u) return f;
+    const bool away = (back < 0 ? -back : back) > (d < 0 ? -d : d);
+    return from_bits(away ? bits - 1 : bits + 1);
+}
+
+template <class Acc, class In> inline Acc read_as(In v) { return static_cast<Acc>(v); }
+template <> inline float read_as<float, Half>(Half v) { return widen(v); }
+template <> inline float read_as<float, Brain>(Brain v) { return widen(v); }
+template <> inline double read_as<double, Half>(Half v) { return widen(v); }
+template <> inline double read_as<double, Brain>(Brain v) { return widen(v); }
+
+template <class Out, class Acc> struct Write {
+    static Out as(Acc v) { return static_cast<Out>(v); }
+};
+template <> struct Write<Half, float> { static Half as(float v) { return narrow_half(v); } };
+template <> struct Write<Brain, float> { static Brain as(float v) { return narrow_brain(v); } };
+template <class Acc> struct Write<Half, Acc> {
+    static Half as(Acc v) { return narrow_half(round_to_odd(static_cast<double>(v))); }
+};
+template <class Acc> struct Write<Brain, Acc> {
+    static Brain as(Acc v) { return narrow_brain(round_to_odd(static_cast<double>(v))); }
+};
+
+template <class T> inline T element(const char* at) { T v; __builtin_memcpy(&v, at, sizeof v); return v; }
+template <class T> inline void set_element(char* at, T v) { __builtin_memcpy(at, &v, sizeof v); }
+
+// ---- runs: `count` elements `stride` bytes apart <-> contiguous accumulators
+
+template <class Acc, class In>
+void load_run(const char* source, std::int64_t stride, std::int64_t count, Acc* POOLWISE_RESTRICT target) {
+    if (stride == static_cast<std::int64_t>(sizeof(In))) {
+        const In* POOLWISE_RESTRICT dense = reinterpret_cast<const In*>(source);
+        for (std::int64_t i = 0; i < count; ++i) target[i] = read_as<Acc, In>(dense[i]);
+    } else {
+        for (std::int64_t i = 0; i < count; ++i) target[i] = read_as<Acc, In>(element<In>(source + i * stride));
+    }
+}
+
+template <class Acc, class Out>
+void store_run(const Acc* POOLWISE_RESTRICT source, std::int64_t count, char* target, std::int64_t stride) {
+    if (stride == static_cast<std::int64_t>(sizeof(Out))) {
+        Out* POOLWISE_RESTRICT dense = reinterpret_cast<Out*>(target);
+        for (std::int64_t i = 0; i < count; ++i) dense[i] = Write<Out, Acc>::as(source[i]);
+    } else {
+        for (std::int64_t i = 0; i < count; ++i)
+            set_element<Out>(target + i * stride, Write<Out, Acc>::as(source[i]));
+    }
+}
+
+// Sixteen planes side by side: element i of plane l goes to target[i * lanes + l].
+template <class Acc, class In>
+void load_planes(const char* const* planes, std::int64_t offset, std::int64_t stride, std::int64_t count,
+                 std::int64_t lanes, Acc* POOLWISE_RESTRICT target) {
+    for (std::int64_t l = 0; l < lanes; ++l) {
+        const char* source = planes[l] + offset;
+        for (std::int64_t i = 0; i < count; ++i)
+            target[i * lanes + l] = read_as<Acc, In>(element<In>(source + i * stride));
+    }
+}
+
+template <class Acc, class Out>
+void store_planes(const Acc* POOLWISE_RESTRICT source, std::int64_t count, std::int64_t lanes, char* const* planes,
+                  std::int64_t offset, std::int64_t stride) {
+    for (std::int64_t l = 0; l < lanes; ++l) {
+        char* target = planes[l] + offset;
+        for (std::int64_t i = 0; i < count; ++i)
+            set_element<Out>(target + i * stride, Write<Out, Acc>::as(source[i * lanes + l]));
+    }
+}
+
+template <class Acc> struct Loader {
+    void (*run)(const char*, std::int64_t, std::int64_t, Acc*);
+    void (*planes)(const char* const*, std::int64_t, std::int64_t, std::int64_t, std::int64_t, Acc*);
+    bool in_place;  // the array's elements are accumulators already
+};
+template <class Acc> struct Storer {
+    void (*run)(const Acc*, std::int64_t, char*, std::int64_t);
+    void (*planes)(const Acc*, std::int64_t, std::int64_t, char* const*, std::int64_t, std::int64_t);
+    bool in_place;  // the array's elements are accumulators already
+};
+
+template <class A, class B> inline constexpr bool same = false;
+template <class A> inline constexpr bool same<A, A> = true;
+template <class T> inline constexpr bool floating = same<T, float> || same<T, double>;
+
+template <class Acc, class In> inline Loader<Acc> loader_of() {
+    return {load_run<Acc, In>, load_planes<Acc, In>, same<Acc, In>};
+}
+
+template <class Acc> inline Loader<Acc> loader_for(Dtype dtype) {
+    if constexpr (floating<Acc>) {
+        switch (dtype) {
+            case Dtype::float16: return loader_of<Acc, Half>();
+            case Dtype::bfloat16: return loader_of<Acc, Brain>();
+            case Dtype::float32: return loader_of<Acc, float>();
+            default: break;
+        }
+        if constexpr (same<Acc, double>) {
+            if (dtype == Dtype::float64) return loader_of<Acc, double>();
+        }
+    }
+    if constexpr (!same<Acc, float>) {
+        switch (dtype) {
+            case Dtype::boolean:
+            case Dtype::uint8: return loader_of<Acc, std::uint8_t>();
+            case Dtype::int8: return loader_of<Acc, std::int8_t>();
+            default: break;
+        }
+        if constexpr (sizeof(Acc) >= 2) {
+            if (dtype == Dtype::int16) return loader_of<Acc, std::int16_t>();
+            if (dtype == Dtype::uint16) return loader_of<Acc, std::uint16_t>();
+        }
+        if constexpr (sizeof(Acc) >= 4) {
+            if (dtype == Dtype::int32) return loader_of<Acc, std::int32_t>();
+            if (dtype == Dtype::uint32) return loader_of<Acc, std::uint32_t>();
+        }
+        if constexpr (sizeof(Acc) >= 8) {
+            if (dtype == Dtype::int64) return loader_of<Acc, std::int64_t>();
+            if (dtype == Dtype::uint64) return loader_of<Acc, std::uint64_t>();
+        }
+    }
+    return {nullptr, nullptr, false};
+}
+
+template <class Acc, class Out> inline Storer<Acc> storer_of() {
+    return {store_run<Acc, Out>, store_planes<Acc, Out>, same<Acc, Out>};
+}
+
+template <class Acc> inline Storer<Acc> storer_for(Dtype dtype) {
+    switch (dtype) {
+        case Dtype::float16: return storer_of<Acc, Half>();
+        case Dtype::bfloat16: return storer_of<Acc, Brain>();
+        case Dtype::float32: return storer_of<Acc, float>();
+        case Dtype::float64: return storer_of<Acc, double>();
+        default: break;
+    }
+    if constexpr (!floating<Acc>) {
+        switch (dtype) {
+            case Dtype::int8: return storer_of<Acc, std::int8_t>();
+            case Dtype::int16: return storer_of<Acc, std::int16_t>();
+            case Dtype::int32: return storer_of<Acc, std::int32_t>();
+            case Dtype::int64: return storer_of<Acc, std::int64_t>();
+            case Dtype::uint8:
+            case Dtype::boolean: return storer_of<Acc, std::uint8_t>();
+            case Dtype::uint16: return storer_of<Acc, std::uint16_t>();
+            case Dtype::uint32: return storer_of<Acc, std::uint32_t>();
+            case Dtype::uint64: return storer_of<Acc, std::uint64_t>();
+            default: break;
+        }
+    }
+    return {nullptr, nullptr, false};
+}
+
+inline bool is_float(Dtype d) { return d <= Dtype::float64; }
+
+inline std::int64_t size_of(Dtype d) {
+    switch (d) {
+        case Dtype::int8: case Dtype::uint8: case Dtype::boolean: return 1;
+        case Dtype::float16: case Dtype::bfloat16: case Dtype::int16: case Dtype::uint16: return 2;
+        case Dtype::float32: case Dtype::int32: case Dtype::uint32: return 4;
+        default: return 8;
+    }
+}
+
+}  // namespace
+}  // namespace poolwise::POOLWISE_ISA

@@ -1,0 +1,240 @@
+// The segments kernel: bins, pyramids and whole maps, reading the input once for all of them.
+//
+// The axes are cut at every bin edge of every grid. Each segment is reduced once (rows first, lane by lane,
+// then along the row), and every bin of every level combines whole segments, of which there are few.
+// Adaptive bins overlap by a cell at most, so there are about twice as many segments as bins.
+// Cost per input element: one load and one join.
+#pragma once
+
+#include "finish.h"
+
+namespace poolwise::POOLWISE_ISA {
+namespace {
+
+// Sixteen accumulators beside each other, whatever the registers are: the same bits on every machine.
+template <class T> struct Beside {
+    typedef T Vector __attribute__((vector_size(16 * sizeof(T)), aligned(sizeof(T)), may_alias));
+};
+
+template <class Op> POOLWISE_APART typename Op::Value reduce_run(const typename Op::Value* x, std::int64_t count) {
+    using T = typename Op::Value;
+    typename Op::Element total = {x[0]};
+    std::int64_t at = 1;
+    if constexpr (sizeof(T) <= 8) {
+        using Vector = typename Beside<T>::Vector;
+        if (count >= 32) {
+            Vector sums = *reinterpret_cast<const Vector*>(x);
+            for (at = 16; at + 16 <= count; at += 16) {
+                const Vector next = *reinterpret_cast<const Vector*>(x + at);
+                if constexpr (!Op::idempotent) {
+                    sums += next;
+                } else {
+                    const auto later = Op::identity == Limits<T>::low ? next > sums : next < sums;
+                    if constexpr (floating<T>)
+                        sums = (later | (next != next)) ? next : sums;
+                    else
+                        sums = later ? next : sums;
+                }
+            }
+            T lane[16];
+            __builtin_memcpy(lane, &sums, sizeof lane);
+            for (int width = 8; width > 0; width /= 2)
+                for (int l = 0; l < width; ++l) lane[l] = Op::join({lane[l]}, {lane[l + width]}).v;
+            total = {lane[0]};
+        }
+    }
+    for (; at < count; ++at) total = Op::join(total, {x[at]});
+    return total.v;
+}
+
+template <class Op> class SegmentsUnit {
+    using T = typename Op::Value;
+    using I = typename Op::Index;
+    using Row = typename Op::Row;
+
+  public:
+    SegmentsUnit(const SegmentsJob& job, std::int64_t unit, char* scratch)
+        : job_(job), arena_{scratch}, layout_(job.targets[0].layout) {
+        for (int a = 0; a < 3; ++a) segments_[a] = job.axes[a].segment_count;
+        piece_ = job.combine ? 0 : unit % job.pieces;
+        if (!job.combine) unit /= job.pieces;
+        block_ = unit % job.lane_blocks;
+        group_ = unit / job.lane_blocks;
+        place_.locate(layout_, job.x, nullptr, nullptr, group_, block_, job.lane_block);
+        lanes_ = place_.lanes;
+        loader_ = loader_for<T>(job.x_dtype);
+        const std::int64_t cells = segments_[0] * segments_[1] * segments_[2] * job.lane_block;
+        if (job.cells) {
+            Arena shared{job.cells + unit * job.cell_bytes};
+            cells_ = shared.template row<Op>(cells);
+        } else {
+            cells_ = arena_.template row<Op>(cells);
+        }
+    }
+
+    void run() {
+        if (!job_.combine) reduce_segments();
+        if (job_.combine || !job_.cells) {
+            for (int t = 0; t < job_.target_count; ++t) make_bins(job_.targets[t]);
+        }
+    }
+
+  private:
+    static constexpr int row_buffers = 8;  // more than a Joiner holds back
+
+    Row cell(std::int64_t s0, std::int64_t s1, std::int64_t s2) const {
+        return cells_.at(((s0 * segments_[1] + s1) * segments_[2] + s2) * lanes_);
+    }
+
+    void reduce_segments() {
+        const Arena mark = arena_;
+        const std::int64_t width = job_.axes[2].size, length = width * lanes_;
+        const Row reduced = arena_.template row<Op>(length);
+        Row buffers[row_buffers];
+        for (Row& b : buffers) b = arena_.template row<Op>(length);
+        const std::int64_t pairs = segments_[0] * segments_[1];
+        const std::int64_t first = pairs * piece_ / job_.pieces, last = pairs * (piece_ + 1) / job_.pieces;
+        for (std::int64_t pair = first; pair < last; ++pair) {
+            const std::int64_t s0 = pair / segments_[1], s1 = pair % segments_[1];
+            if (!job_.axes[0].used[s0] || !job_.axes[1].used[s1]) continue;
+            Joiner<Op> joiner(reduced, length);
+            int turn = 0;
+            for (std::int64_t d = job_.axes[0].edges[s0]; d < job_.axes[0].edges[s0 + 1]; ++d)
+                for (std::int64_t h = job_.axes[1].edges[s1]; h < job_.axes[1].edges[s1 + 1]; ++h)
+                    joiner.add(read_row(d, h, buffers[turn++ % row_buffers]));
+            joiner.finish();
+            for (std::int64_t s2 = 0; s2 < segments_[2]; ++s2) {
+                if (!job_.axes[2].used[s2]) continue;
+                reduce_columns(reduced, job_.axes[2].edges[s2], job_.axes[2].edges[s2 + 1], cell(s0, s1, s2));
+            }
+        }
+        arena_ = mark;
+    }
+
+    Row read_row(std::int64_t d, std::int64_t h, Row buffer) const {
+        const std::int64_t width = job_.axes[2].size;
+        const std::int64_t offset = d * layout_.x_axis[0] + h * layout_.x_axis[1];
+        const std::int64_t bytes = sizeof(T);
+        const bool dense = layout_.x_axis[2] == lanes_ * bytes && (lanes_ == 1 || layout_.x_lane == bytes);
+        Row row = buffer;
+        if (loader_.in_place && dense && !place_.gather)
+            row.v = reinterpret_cast<T*>(const_cast<char*>(place_.x[0] + offset));
+        else
+            place_.load(loader_, layout_, offset, width, size_of(job_.x_dtype), buffer.v);
+        if constexpr (Op::indexed) {
+            const std::int64_t base = (d * job_.axes[1].size + h) * width;
+            for (std::int64_t c = 0; c < width; ++c)
+                for (std::int64_t l = 0; l < lanes_; ++l) buffer.i[c * lanes_ + l] = static_cast<I>(base + c);
+        }
+        return row;
+    }
+
+    void reduce_columns(Row row, std::int64_t from, std::int64_t to, Row cell) const {
+        if constexpr (!Op::indexed) {
+            if (lanes_ == 1) {
+                cell.v[0] = reduce_long_run(row.v + from, to - from);
+                return;
+            }
+        }
+        for (std::int64_t l = 0; l < lanes_; ++l) Op::put(cell, l, Op::get(row, from * lanes_ + l));
+        for (std::int64_t c = from + 1; c < to; ++c) {
+            POOLWISE_LANES
+            for (std::int64_t l = 0; l < lanes_; ++l)
+                Op::put(cell, l, Op::join_unordered(Op::get(cell, l), Op::get(row, c * lanes_ + l)));
+        }
+    }
+
+    // A float sum over a long row goes through double every block, so its error does not grow with the row.
+    static T reduce_long_run(const T* x, std::int64_t count) {
+        if constexpr (same<T, float> && !Op::idempotent) {
+            constexpr std::int64_t block = 1024;
+            if (count > block) {
+                double total = 0;
+                for (std::int64_t at = 0; at < count; at += block)
+                    total += static_cast<double>(reduce_run<Op>(x + at, smaller(block, count - at)));
+                return static_cast<float>(total);
+            }
+        }
+        if constexpr (!Op::indexed) return reduce_run<Op>(x, count);
+        return x[0];
+    }
+
+    void make_bins(const SegmentsTarget& target) {
+        const Arena mark = arena_;
+        const SegmentGrid& grid = *target.grid;
+        Place place;
+        place.locate(target.layout, job_.x, target.y, target.indices, group_, block_, job_.lane_block);
+        Finish<Op> finish;
+        const FinishRules rules{&target.layout, job_.y_dtype, target.indices != nullptr, job_.divide, false, false,
+                                {target.divisors[0], target.divisors[1], target.divisors[2]},
+                                job_.divisor_override};
+        finish.prepare(rules, place, 0, grid.output_size[2], arena_);
+        for (std::int64_t i0 = 0; i0 < grid.output_size[0]; ++i0) {
+            for (std::int64_t i1 = 0; i1 < grid.output_size[1]; ++i1) {
+                const Row row = finish.begin(i0, i1);
+                for (std::int64_t i2 = 0; i2 < grid.output_size[2]; ++i2) {
+                    const std::int64_t i[3] = {i0, i1, i2};
+                    make_bin(grid, i, row.at(i2 * lanes_));
+                }
+                finish.end(i0, i1, row);
+            }
+        }
+        arena_ = mark;
+    }
+
+    void make_bin(const SegmentGrid& grid, const std::int64_t i[3], Row bin) const {
+        std::int64_t from[3], to[3];
+        for (int a = 0; a < 3; ++a) {
+            from[a] = grid.first[a][i[a]];
+            to[a] = grid.last[a][i[a]];
+        }
+        bool started = false;
+        for (std::int64_t s0 = from[0]; s0 < to[0]; ++s0)
+            for (std::int64_t s1 = from[1]; s1 < to[1]; ++s1)
+                for (std::int64_t s2 = from[2]; s2 < to[2]; ++s2) {
+                    const Row part = cell(s0, s1, s2);
+                    if (!started) {
+                        for (std::int64_t l = 0; l < lanes_; ++l) Op::put(bin, l, Op::get(part, l));
+                    } else {
+                        POOLWISE_LANES
+                        for (std::int64_t l = 0; l < lanes_; ++l)
+                            Op::put(bin, l, Op::join_unordered(Op::get(bin, l), Op::get(part, l)));
+                    }
+                    started = true;
+                }
+        if constexpr (floating<T> && Op::idempotent && !Op::indexed) {
+            for (std::int64_t l = 0; l < lanes_; ++l)
+                if (bin.v[l] == 0) bin.v[l] = first_zero(from, to, l);
+        }
+    }
+
+    // Segments are not combined in row-major order, which only the sign of a zero can tell. Zeros that win
+    // are looked up: the first cell of a dead channel ends the search.
+    T first_zero(const std::int64_t from[3], const std::int64_t to[3], std::int64_t lane) const {
+        const char* base = place_.gather ? place_.x[lane] : place_.x[0] + lane * layout_.x_lane;
+        T value = 0;
+        for (std::int64_t d = job_.axes[0].edges[from[0]]; d < job_.axes[0].edges[to[0]]; ++d)
+            for (std::int64_t h = job_.axes[1].edges[from[1]]; h < job_.axes[1].edges[to[1]]; ++h)
+                for (std::int64_t w = job_.axes[2].edges[from[2]]; w < job_.axes[2].edges[to[2]]; ++w) {
+                    loader_.run(base + d * layout_.x_axis[0] + h * layout_.x_axis[1] + w * layout_.x_axis[2],
+                                size_of(job_.x_dtype), 1, &value);
+                    if (value == 0) return value;
+                }
+        return 0;
+    }
+
+    const SegmentsJob& job_;
+    Arena arena_;
+    const Layout& layout_;
+    Place place_;
+    Loader<T> loader_;
+    Row cells_{};
+    std::int64_t segments_[3], piece_, block_, group_, lanes_;
+};
+
+template <class Op> void segments_unit(const SegmentsJob& job, std::int64_t unit, char* scratch) {
+    SegmentsUnit<Op>(job, unit, scratch).run();
+}
+
+}  // namespace
+}  // namespace poolwise::POOLWISE_ISA

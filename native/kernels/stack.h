@@ -1,0 +1,132 @@
+// Across rows: two stacks (van Herk / Gil-Werman), so a window of any height costs three joins per row.
+//
+// A window [start, stop) is cut at its `split`: rows before it come from suffix reductions made when the
+// split moved, rows after it from a running prefix. Nothing is ever subtracted: the error of a sum is
+// bounded by its window, and an infinity or NaN stays inside the windows that see it. Low windows are
+// joined directly. Sources: van Herk 1992, Gil and Werman 1993.
+#pragma once
+
+#include "operations.h"
+
+namespace poolwise::POOLWISE_ISA {
+namespace {
+
+template <class Op> class Stack {
+    using Row = typename Op::Row;
+
+  public:
+    Stack(const RowProgram& program, std::int64_t length, Arena& arena) : p_(program), length_(length) {
+        rows_ = arena.take<Row>(p_.ring);
+        slots_ = arena.take<Row>(p_.ring);
+        if (p_.ring > 1)
+            for (std::int64_t r = 0; r < p_.ring; ++r) slots_[r] = arena.template row<Op>(length);
+        if (p_.two_stack) prefix_buffer_ = arena.template row<Op>(length);
+    }
+
+    // produce(row, slot) -> where that row now lies (slot, or the input itself);
+    // emit(window, write) calls write(target) with the place for that window's result.
+    template <class Produce, class Emit>
+    void run(std::int64_t first, std::int64_t last, Produce&& produce, Emit&& emit) {
+        std::int64_t base = -1, pushed = 0, split = -1;
+        for (std::int64_t e = first; e < last; ++e) {
+            const RowWindow& w = p_.windows[e];
+            if (w.start >= w.stop) {
+                emit(w, [&](Row target) { fill_nothing<Op>(target, length_); });
+                continue;
+            }
+            if (p_.ring == 1) {
+                emit(w, [&](Row target) { single(w, target, produce); });
+                continue;
+            }
+            if (w.base != base) {
+                base = w.base;
+                pushed = w.start;
+                split = -1;
+            }
+            if (pushed < w.start) pushed = w.start;
+            if (p_.two_stack) {
+                if (w.split != split) {
+                    for (; pushed < w.split; ++pushed) push(base, pushed, produce);
+                    split = w.split;
+                    make_suffixes(w.start, split);
+                    prefix_ = Row{};
+                    for (std::int64_t j = split; j < pushed; ++j) extend_prefix(j);
+                }
+                for (; pushed < w.stop; ++pushed) {
+                    push(base, pushed, produce);
+                    extend_prefix(pushed);
+                }
+                emit(w, [&](Row target) {
+                    Joiner<Op> joiner(target, length_);
+                    if (at(w.start).v) joiner.add(at(w.start));
+                    if (w.stop > split && prefix_.v) joiner.add(prefix_);
+                    if (!joiner.finish()) fill_nothing<Op>(target, length_);
+                });
+            } else {
+                for (; pushed < w.stop; ++pushed) push(base, pushed, produce);
+                emit(w, [&](Row target) {
+                    Joiner<Op> joiner(target, length_);
+                    for (std::int64_t j = w.start; j < w.stop; ++j)
+                        if (at(j).v) joiner.add(at(j));
+                    if (!joiner.finish()) fill_nothing<Op>(target, length_);
+                });
+            }
+        }
+    }
+
+  private:
+    Row& at(std::int64_t j) { return rows_[j % p_.ring]; }
+
+    // The real row behind row j of a stream, or -1: the rows between strided gradients do not exist.
+    std::int64_t real_row(std::int64_t base, std::int64_t j) const {
+        const std::int64_t row = base + j * p_.step;
+        if (p_.expand == 1) return row;
+        return row % p_.expand == 0 ? row / p_.expand : -1;
+    }
+
+    template <class Produce> void push(std::int64_t base, std::int64_t j, Produce&& produce) {
+        const std::int64_t row = real_row(base, j);
+        at(j) = row < 0 ? Row{} : produce(row, slots_[j % p_.ring]);
+    }
+
+    template <class Produce> void single(const RowWindow& w, Row target, Produce&& produce) {
+        const std::int64_t row = real_row(w.base, w.start);
+        if (row < 0) return fill_nothing<Op>(target, length_);
+        const Row made = produce(row, target);
+        if (made.v != target.v) join_rows<Op, 1>(target, &made, length_);
+    }
+
+    // Rows [start, split) become the reductions of [row, split), from the last one up.
+    void make_suffixes(std::int64_t start, std::int64_t split) {
+        for (std::int64_t j = split - 2; j >= start; --j) {
+            const Row both[2] = {at(j), at(j + 1)};
+            if (!both[0].v) {
+                at(j) = both[1];
+            } else if (both[1].v) {
+                join_rows<Op, 2>(slots_[j % p_.ring], both, length_);
+                at(j) = slots_[j % p_.ring];
+            }
+        }
+    }
+
+    void extend_prefix(std::int64_t j) {
+        const Row row = at(j);
+        if (!row.v) return;
+        if (!prefix_.v) {
+            prefix_ = row;
+            return;
+        }
+        const Row both[2] = {prefix_, row};
+        join_rows<Op, 2>(prefix_buffer_, both, length_);
+        prefix_ = prefix_buffer_;
+    }
+
+    const RowProgram& p_;
+    std::int64_t length_;
+    Row* rows_;
+    Row* slots_;
+    Row prefix_buffer_{}, prefix_{};
+};
+
+}  // namespace
+}  // namespace poolwise::POOLWISE_ISA

@@ -1,0 +1,103 @@
+// Winners' gradients and unpooling: values go to the cells whose indices they carry.
+//
+// Windows are taken in row-major order, plane by plane, so overlapping windows add in one fixed order and
+// the result has the same bits for any number of threads. Indices were checked before anything is written.
+#pragma once
+
+#include "finish.h"
+
+namespace poolwise::POOLWISE_ISA {
+namespace {
+
+struct WinnersUnit {
+    const WinnersJob& job;
+    Place place;
+    std::int64_t cells;
+    bool flat;  // an index times one stride is an address
+
+    WinnersUnit(const WinnersJob& j, std::int64_t unit) : job(j) {
+        place.locate(j.layout, j.dx, const_cast<char*>(j.dy), const_cast<char*>(j.indices), unit, 0,
+                     j.layout.lanes);
+        const std::int64_t* size = j.dx_size;
+        const std::int64_t* stride = j.layout.x_axis;
+        cells = size[0] * size[1] * size[2];
+        flat = (size[1] == 1 || stride[1] == stride[2] * size[2]) &&
+               (size[0] == 1 || stride[0] == stride[2] * size[2] * size[1]);
+    }
+
+    char* target(std::int64_t index) const {
+        char* base = const_cast<char*>(place.x[0]);
+        const std::int64_t* stride = job.layout.x_axis;
+        if (flat) return base + index * stride[2];
+        const std::int64_t w = index % job.dx_size[2], rest = index / job.dx_size[2];
+        return base + rest / job.dx_size[1] * stride[0] + rest % job.dx_size[1] * stride[1] + w * stride[2];
+    }
+
+    // visit(lane, index address, dy address) for every output in order
+    template <class Visit> void each(Visit&& visit) const {
+        const Layout& layout = job.layout;
+        for (std::int64_t d = 0; d < job.dy_size[0]; ++d)
+            for (std::int64_t h = 0; h < job.dy_size[1]; ++h) {
+                const char* i_row = place.indices[0] + d * layout.i_axis[0] + h * layout.i_axis[1];
+                const char* y_row = place.y[0] + d * layout.y_axis[0] + h * layout.y_axis[1];
+                for (std::int64_t w = 0; w < job.dy_size[2]; ++w)
+                    for (std::int64_t l = 0; l < place.lanes; ++l)
+                        visit(l, i_row + w * layout.i_axis[2] + l * layout.i_lane,
+                              y_row + w * layout.y_axis[2] + l * layout.y_lane);
+            }
+    }
+};
+
+bool indices_in_range(const WinnersJob& job, std::int64_t unit) {
+    const WinnersUnit u(job, unit);
+    const std::int64_t least = job.accumulate ? -1 : 0;
+    bool good = true;
+    u.each([&](std::int64_t, const char* index, const char*) {
+        const std::int64_t i = element<std::int64_t>(index);
+        good = good & (i >= least) & (i < u.cells);
+    });
+    return good;
+}
+
+template <class T> void scatter_as(const WinnersJob& job, std::int64_t unit) {
+    const WinnersUnit u(job, unit);
+    const Layout& layout = job.layout;
+    if (job.zero_first) {
+        for (std::int64_t d = 0; d < job.dx_size[0]; ++d)
+            for (std::int64_t h = 0; h < job.dx_size[1]; ++h) {
+                char* row = const_cast<char*>(u.place.x[0]) + d * layout.x_axis[0] + h * layout.x_axis[1];
+                const std::int64_t bytes = sizeof(T);
+                if (layout.x_axis[2] == u.place.lanes * bytes && (u.place.lanes == 1 || layout.x_lane == bytes)) {
+                    __builtin_memset(row, 0, static_cast<std::size_t>(job.dx_size[2] * u.place.lanes * bytes));
+                    continue;
+                }
+                for (std::int64_t w = 0; w < job.dx_size[2]; ++w)
+                    for (std::int64_t l = 0; l < u.place.lanes; ++l)
+                        set_element<T>(row + w * layout.x_axis[2] + l * layout.x_lane, T{});
+            }
+    }
+    u.each([&](std::int64_t lane, const char* index, const char* value) {
+        const std::int64_t i = element<std::int64_t>(index);
+        if (i < 0) return;
+        char* at = u.target(i) + lane * layout.x_lane;
+        const T v = element<T>(value);
+        set_element<T>(at, job.accumulate ? static_cast<T>(element<T>(at) + v) : v);
+    });
+}
+
+void scatter_winners(const WinnersJob& job, std::int64_t unit, char*) {
+    switch (job.dtype) {
+        case Dtype::float32: return scatter_as<float>(job, unit);
+        case Dtype::float64: return scatter_as<double>(job, unit);
+        default: break;
+    }
+    switch (size_of(job.dtype)) {  // only assigned: the bits are what matters
+        case 1: return scatter_as<std::uint8_t>(job, unit);
+        case 2: return scatter_as<std::uint16_t>(job, unit);
+        case 4: return scatter_as<std::uint32_t>(job, unit);
+        default: return scatter_as<std::uint64_t>(job, unit);
+    }
+}
+
+}  // namespace
+}  // namespace poolwise::POOLWISE_ISA

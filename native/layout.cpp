@@ -1,0 +1,74 @@
+#include "layout.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <vector>
+
+namespace poolwise {
+
+namespace {
+
+struct BatchAxis {
+    std::int64_t size, x, y, i;
+};
+
+// Planes narrower than this fill vector registers badly on their own: sixteen of them become lanes.
+constexpr std::int64_t narrow_row = 32;
+
+}  // namespace
+
+Layout make_layout(const ArrayView& x, std::int64_t x_item, const ArrayView* y, const ArrayView* indices,
+                   const int* axes, int axis_count, bool allow_lanes, bool allow_gather) {
+    Layout layout;
+    const ArrayView& like_y = y ? *y : x;
+    const ArrayView& like_i = indices ? *indices : x;
+    for (int a = 0; a < 3; ++a) {
+        const int from = a - (3 - axis_count);
+        const int axis = from < 0 ? -1 : axes[from];
+        layout.x_axis[a] = axis < 0 ? 0 : x.strides[axis];
+        layout.y_axis[a] = axis < 0 ? 0 : like_y.strides[axis];
+        layout.i_axis[a] = axis < 0 ? 0 : like_i.strides[axis];
+    }
+    const std::int64_t width = x.shape[axes[axis_count - 1]];
+
+    std::vector<BatchAxis> batch;
+    for (int d = 0; d < x.rank; ++d) {
+        if (std::find(axes, axes + axis_count, d) != axes + axis_count || x.shape[d] == 1) continue;
+        batch.push_back({x.shape[d], x.strides[d], like_y.strides[d], like_i.strides[d]});
+    }
+    // Order does not matter to the result: largest strides outermost, then neighbours that run on merge.
+    std::stable_sort(batch.begin(), batch.end(), [](const BatchAxis& a, const BatchAxis& b) {
+        return std::llabs(a.x) > std::llabs(b.x);
+    });
+    std::vector<BatchAxis> merged;
+    for (const BatchAxis& axis : batch) {
+        if (!merged.empty()) {
+            BatchAxis& outer = merged.back();
+            if (outer.x == axis.x * axis.size && outer.y == axis.y * axis.size && outer.i == axis.i * axis.size) {
+                outer = {outer.size * axis.size, axis.x, axis.y, axis.i};
+                continue;
+            }
+        }
+        merged.push_back(axis);
+    }
+    const bool rows_run_on = layout.x_axis[2] == x_item && width > 1;
+    if (allow_lanes && !rows_run_on && !merged.empty() && merged.back().x == x_item) {
+        layout.lanes = merged.back().size;
+        layout.x_lane = merged.back().x;
+        layout.y_lane = merged.back().y;
+        layout.i_lane = merged.back().i;
+        merged.pop_back();
+    }
+    layout.batch_rank = static_cast<int>(merged.size());
+    for (std::size_t b = 0; b < merged.size(); ++b) {
+        layout.batch_shape[b] = merged[b].size;
+        layout.x_batch[b] = merged[b].x;
+        layout.y_batch[b] = merged[b].y;
+        layout.i_batch[b] = merged[b].i;
+        layout.planes *= merged[b].size;
+    }
+    layout.gather = allow_gather && layout.lanes == 1 && width < narrow_row;
+    return layout;
+}
+
+}  // namespace poolwise

@@ -1,0 +1,63 @@
+// Geometry compiled for the kernels: what a Plan holds, and nothing that depends on the data.
+#pragma once
+
+#include <vector>
+
+#include "core.h"
+#include "geometry.h"
+
+namespace poolwise {
+
+class Plan {
+  public:
+    explicit Plan(std::vector<Grid> grids);
+
+    int grid_count() const { return static_cast<int>(grids_.size()); }
+    int axis_count() const { return axis_count_; }
+    std::int64_t input_size(int axis) const { return size_[axis]; }           // of three
+    const RowsGeometry& forward_rows(int grid) const { return forward_[grid]; }
+    const RowsGeometry& backward_rows(int grid) const { return backward_[grid]; }
+    // Cells in window i of an axis (of three): inside the input, or with declared padding.
+    const std::int64_t* divisors(int grid, int axis, bool include_pad) const {
+        return (include_pad ? declared_ : inside_)[grid][axis].data();
+    }
+    std::int64_t largest_window(int grid) const { return largest_window_[grid]; }
+    bool has_empty_windows(int grid) const { return has_empty_[grid]; }
+    // Windows of an axis (of three), clipped; step is the dilation.
+    const std::int64_t* starts(int grid, int axis) const { return starts_[grid][axis].data(); }
+    const std::int64_t* stops(int grid, int axis) const { return stops_[grid][axis].data(); }
+    std::int64_t step(int grid, int axis) const { return axes_[grid][axis].dilation; }
+
+    // Bins, pyramids and whole maps: one read of the input for every grid.
+    bool segmented() const { return segmented_; }
+    const SegmentAxis* segment_axes() const { return segment_axes_; }
+    const SegmentGrid& segment_grid(int grid) const { return segment_grids_[grid]; }
+
+  private:
+    template <class T> using PerAxis = std::vector<std::vector<std::vector<T>>>;  // [grid][axis][i]
+
+    void compile_windows();
+    void compile_rows();
+    void compile_segments();
+    RowProgram make_program(std::vector<RowWindow> windows, std::int64_t step, std::int64_t expand,
+                            std::int64_t source_size, std::int64_t output_size);
+
+    std::vector<Grid> grids_;
+    int axis_count_ = 0;
+    std::int64_t size_[3] = {1, 1, 1};
+    std::vector<std::vector<Axis>> axes_;  // [grid][3]
+    PerAxis<std::int64_t> starts_, stops_, inside_, declared_;
+    PerAxis<std::int64_t> readers_first_, readers_last_;  // of each input cell: the windows that read it
+    std::vector<std::int64_t> largest_window_;
+    std::vector<char> has_empty_;
+    std::vector<RowsGeometry> forward_, backward_;
+    std::vector<std::vector<RowWindow>> programs_;
+    bool segmented_ = false;
+    std::vector<std::int64_t> edges_[3];
+    std::vector<std::uint8_t> used_[3];
+    SegmentAxis segment_axes_[3];
+    PerAxis<std::int64_t> segment_first_, segment_last_;
+    std::vector<SegmentGrid> segment_grids_;
+};
+
+}  // namespace poolwise

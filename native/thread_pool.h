@@ -1,0 +1,54 @@
+// The task queue and its workers: what runs all pooling work (row 7 of the mission).
+//
+// Workers wait while the queue is empty; adding a task signals one; a worker takes the task at the head
+// and runs it; workers leave cleanly at shutdown. `parallel_for` is the only customer: the calling thread
+// always works too, so a call finishes even when every worker is busy with somebody else's.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace poolwise {
+
+class ThreadPool {
+  public:
+    using Task = std::function<void()>;
+
+    ThreadPool() = default;
+    ~ThreadPool() { shutdown(); }
+    ThreadPool(const ThreadPool&) = delete;
+    ThreadPool& operator=(const ThreadPool&) = delete;
+
+    // Appends a task and wakes one worker; starts workers up to `wanted` on the way.
+    void add(Task task, int wanted);
+
+    // Lets the workers finish what is queued, then joins them. The pool may be used again afterwards.
+    void shutdown();
+
+    int worker_count();
+
+    // Runs body(begin, end) over [0, count) in chunks of `grain`, on at most `threads` threads including
+    // this one. Returns when all of it is done. The first exception of any chunk is thrown here.
+    void parallel_for(std::int64_t count, std::int64_t grain, int threads,
+                      const std::function<void(std::int64_t, std::int64_t)>& body);
+
+  private:
+    void work();
+
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::deque<Task> queue_;
+    std::vector<std::thread> workers_;
+    bool leaving_ = false;
+};
+
+// The process's pool. A forked child gets a fresh one: its parent's threads do not exist there.
+ThreadPool& process_pool();
+
+}  // namespace poolwise

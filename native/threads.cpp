@@ -1,0 +1,47 @@
+// How many threads a call may use: set_num_threads, POOLWISE_NUM_THREADS, or the CPUs this process may use.
+#include <atomic>
+#include <cstdlib>
+#include <thread>
+
+#include "core.h"
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+namespace poolwise {
+
+namespace {
+
+constexpr int most_threads = 1024;
+
+int usable_cpus() {
+#if defined(__linux__)
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+    const int cpus = static_cast<int>(std::thread::hardware_concurrency());
+    return cpus > 0 ? cpus : 1;
+}
+
+int initial_threads() {
+    if (const char* text = std::getenv("POOLWISE_NUM_THREADS")) {
+        char* end = nullptr;
+        const long value = std::strtol(text, &end, 10);
+        if (end != text && *end == '\0' && value >= 1)
+            return static_cast<int>(value < most_threads ? value : most_threads);
+    }
+    return usable_cpus();
+}
+
+std::atomic<int>& threads() {
+    static std::atomic<int> count{initial_threads()};
+    return count;
+}
+
+}  // namespace
+
+void set_num_threads(int count) { threads().store(count < 1 ? 1 : count > most_threads ? most_threads : count); }
+int get_num_threads() { return threads().load(std::memory_order_relaxed); }
+
+}  // namespace poolwise

@@ -1,0 +1,236 @@
+"""Plan, then run: everything about a call but its data is worked out once and cached.
+
+`prepare` turns windows, reducer, shape and dtype into a `Prepared` call: output shape and dtype,
+the native plan, and how the output divides into the maps of the grids. Running one is dull, and so
+fast: pooling a small array should cost little more than the call itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _native, reference
+from ._arrays import Array, as_array, check_out, raw
+from ._checks import as_axes, check_memory, table_bytes
+from ._dtypes import accumulator, core_name
+from .reducers import Reducer
+from .windows import Plan, Windows
+
+# The core pools up to three axes at once; more are rare, and the reference can do any number.
+_CORE_AXES = 3
+
+# A thousand cached calls hold at most this much each in the core's tables.
+_KEEP_BYTES = 2**20
+
+
+def core_pools(axes: Sequence[int]) -> bool:
+    """Whether the core can pool these axes, or the reference must."""
+    return len(axes) <= _CORE_AXES
+
+
+def choose_axes(windows: Windows, ndim: int, axes: object) -> tuple[Windows, tuple[int, ...]]:
+    """Return the pooled axes in ascending order, and the windows in the same order."""
+    if axes is None:
+        wanted = windows.ndim or min(2, ndim)
+        if wanted > ndim:
+            raise ValueError(
+                f"the windows are for {wanted} axes, but x has {ndim}; "
+                "give one number per pooled axis, or an array with more axes"
+            )
+        return windows, tuple(range(ndim - wanted, ndim))
+    given = as_axes(axes, ndim)
+    if windows.ndim not in (None, len(given)):
+        raise ValueError(
+            f"axes names {len(given)} axes, but the windows are for {windows.ndim}; "
+            "give one number per pooled axis"
+        )
+    order = sorted(range(len(given)), key=given.__getitem__)
+    return windows.reordered(order), tuple(given[k] for k in order)
+
+
+class Prepared:
+    """One call with everything known but the data. Made by `prepare`, shared between threads."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        axes: tuple[int, ...],
+        reducer: Reducer,
+        shape: tuple[int, ...],
+        dtypes: tuple[np.dtype, np.dtype],
+    ) -> None:
+        self.plan, self.axes, self.reducer = plan, axes, reducer
+        self.dtype, self.out_dtype = dtypes
+        self.names = core_name(dtypes[0]) or "", core_name(dtypes[1]) or ""
+        self.map_shapes = [self._replace(shape, grid.output_shape) for grid in plan.grids]
+        self.shape = self.map_shapes[0]
+        if plan.flat:
+            first = axes[0]
+            kept = [n for a, n in enumerate(shape) if a not in axes]
+            self.shape = (*kept[:first], *plan.output_shape, *kept[first:])
+        self.cells = math.prod(self.shape)
+        tables = sum(table_bytes(grid.output_shape) for grid in plan.grids)
+        self.tables = 0 if self.reference_only else tables
+        self._native: _native.Plan | None = None
+        check_memory(self.cells * self.out_dtype.itemsize + self.tables, f"output {self.shape}")
+
+    @property
+    def reference_only(self) -> bool:
+        """Whether the core cannot run this call."""
+        return not core_pools(self.axes)
+
+    @property
+    def native(self) -> _native.Plan:
+        """The core's own plan, with its tables; kept unless they are large."""
+        if self._native is not None:
+            return self._native
+        grids = (tuple(axis.native() for axis in grid.axes) for grid in self.plan.grids)
+        made = _native.Plan(tuple(grids))
+        if self.tables <= _KEEP_BYTES:
+            self._native = made
+        return made
+
+    @cached_property
+    def reducer_args(self) -> tuple[str, float, bool, int]:
+        """The reducer as the core takes it."""
+        r = self.reducer
+        return r.name, r.p, r.count_include_pad, r.divisor_override or 0
+
+    def _replace(self, shape: tuple[int, ...], counts: tuple[int, ...]) -> tuple[int, ...]:
+        sizes = dict(zip(self.axes, counts, strict=True))
+        return tuple(sizes.get(a, n) for a, n in enumerate(shape))
+
+    def maps(self, out: Array) -> tuple[Array, ...]:
+        """Return views of an output of `shape`, one per grid, each with its grid's axes."""
+        if not self.plan.flat:
+            return (out,)
+        first, views, offset = self.axes[0], [], 0
+        for grid in self.plan.grids:
+            bins = math.prod(grid.output_shape)
+            part = out[(slice(None),) * first + (slice(offset, offset + bins),)]
+            views.append(self._split(part, first, grid.output_shape))
+            offset += bins
+        return tuple(views)
+
+    def _split(self, part: Array, first: int, counts: tuple[int, ...]) -> Array:
+        """Split the bins axis at `first` into the grid's axes and move them to their places."""
+        split = part.reshape(part.shape[:first] + counts + part.shape[first + 1 :])
+        here = range(first, first + len(counts))
+        return split if tuple(here) == self.axes else np.moveaxis(split, here, self.axes)
+
+    def forward(self, x: Array, maps: Sequence[Array], indices: Sequence[Array] | None) -> None:
+        """Pool `x` into the maps, and the winners' places into `indices` if given."""
+        if self.cells == 0:
+            return
+        if self.reference_only:
+            for k, grid in enumerate(self.plan.grids):
+                found = reference.forward_with_indices(
+                    x, grid, self.reducer, self.axes, self.out_dtype
+                )
+                maps[k][...] = found[0]
+                if indices is not None:
+                    indices[k][...] = found[1]
+            return
+        x_name, y_name = self.names
+        ys = tuple(maps) if y_name != "bfloat16" else tuple(raw(m, y_name) for m in maps)
+        won = None if indices is None else tuple(indices)
+        _native.forward(
+            self.native, raw(x, x_name), x_name, ys, y_name, won, self.axes, *self.reducer_args
+        )
+
+    def backward(
+        self, dy: Array, x: Array | None, y: Array | None, indices: Array | None, dx: Array
+    ) -> None:
+        """Write the gradient of `x` to `dx`; max and min need `indices`, lp needs x and y."""
+        if self.cells == 0:
+            return
+        maps = self.maps(dy)
+        won = None if indices is None else self.maps(indices)
+        if self.reference_only:
+            self._reference_backward(maps, x, won, dx)
+            return
+        name = self.names[0]
+        dys = tuple(raw(m, name) for m in maps)
+        if won is not None:
+            _native.scatter(raw(dx, name), name, dys, won, self.axes, True)
+        else:
+            given = None if x is None else raw(x, name)
+            _native.backward(
+                self.native, raw(dx, name), name, dys, self.axes, *self.reducer_args, given
+            )
+
+    def _reference_backward(
+        self, dys: Sequence[Array], x: Array | None, won: Sequence[Array] | None, dx: Array
+    ) -> None:
+        total = np.zeros(dx.shape, dtype=accumulator(dx.dtype))
+        given = np.broadcast_to(dx.dtype.type(0), dx.shape) if x is None else x
+        for k, grid in enumerate(self.plan.grids):
+            if won is not None:
+                sizes = self.plan.input_shape
+                total += reference.scatter(dys[k], won[k], sizes, self.axes, accumulate=True)
+            else:
+                total += reference.backward(dys[k], given, grid, self.reducer, self.axes)
+        dx[...] = total
+
+
+@lru_cache(maxsize=1024)
+def prepare(
+    windows: Windows,
+    reducer: Reducer,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    axes: tuple[int, ...] | None = None,
+    out_dtype: np.dtype | None = None,
+) -> Prepared:
+    """Work out a call: ValueError, TypeError or MemoryError if it cannot be made."""
+    result = reducer.result_dtype(dtype, out_dtype)
+    ordered, pooled = choose_axes(windows, len(shape), axes)
+    plan = ordered.over(tuple(shape[a] for a in pooled))
+    return Prepared(plan, pooled, reducer, shape, (dtype, result))
+
+
+def plain_axes(axes: object, ndim: int) -> tuple[int, ...] | None:
+    """Return `axes` as something a cache can look up."""
+    return None if axes is None else as_axes(axes, ndim)
+
+
+def run(
+    x: object,
+    windows: Windows,
+    reducer: Reducer,
+    axes: object = None,
+    dtype: np.dtype | None = None,
+    out: object = None,
+) -> Array:
+    """Pool `x`: the one path that every pooling without indices takes."""
+    array = as_array(x)
+    call = prepare(windows, reducer, array.shape, array.dtype, plain_axes(axes, array.ndim), dtype)
+    if out is None:
+        y: Array = np.empty(call.shape, call.out_dtype)
+    else:
+        y = check_out(out, call.shape, call.out_dtype, array)
+    call.forward(array, call.maps(y), None)
+    return y
+
+
+def run_with_indices(
+    x: object, windows: Windows, reducer: Reducer, axes: object = None, out: object = None
+) -> tuple[Array, NDArray[np.int64], Prepared]:
+    """Pool `x` and say which cell won; also return the call, for the way back."""
+    array = as_array(x)
+    call = prepare(windows, reducer, array.shape, array.dtype, plain_axes(axes, array.ndim))
+    need = call.cells * (call.out_dtype.itemsize + 8) + call.tables
+    check_memory(need, f"output {call.shape} with indices")
+    if out is None:
+        y: Array = np.empty(call.shape, call.out_dtype)
+    else:
+        y = check_out(out, call.shape, call.out_dtype, array)
+    indices: NDArray[Any] = np.empty(call.shape, np.int64)
+    call.forward(array, call.maps(y), call.maps(indices))
+    return y, indices, call
