@@ -1,7 +1,7 @@
 // Python's way in: check, release the GIL, call. What arrays mean is decided above (src/poolwise).
 //
-// Arrays come through the buffer protocol, so nothing is ever copied or converted here; the dtype is told
-// by name because bfloat16 has no buffer format.
+// Arrays come through the buffer protocol, so nothing is ever copied or converted here; the dtype
+// is told by name because bfloat16 has no buffer format.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -23,8 +23,9 @@ using namespace poolwise;
 
 namespace {
 
-const char* const dtype_names[dtype_count] = {"float16", "bfloat16", "float32", "float64", "int8", "int16", "int32",
-                                              "int64", "uint8", "uint16", "uint32", "uint64", "bool"};
+const char* const dtype_names[dtype_count] = {"float16", "bfloat16", "float32", "float64", "int8",
+                                              "int16",   "int32",    "int64",   "uint8",   "uint16",
+                                              "uint32",  "uint64",   "bool"};
 const int dtype_bytes[dtype_count] = {2, 2, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8, 1};
 
 Dtype dtype_of(const char* name) {
@@ -36,7 +37,8 @@ Dtype dtype_of(const char* name) {
 Reducer reducer_of(const char* name, double p, bool count_include_pad, std::int64_t divisor) {
     static const char* const names[] = {"max", "min", "sum", "mean", "lp"};
     for (int k = 0; k < 5; ++k)
-        if (std::strcmp(name, names[k]) == 0) return {static_cast<ReducerKind>(k), p, count_include_pad, divisor};
+        if (std::strcmp(name, names[k]) == 0)
+            return {static_cast<ReducerKind>(k), p, count_include_pad, divisor};
     throw nb::value_error((std::string("reducer not known to the core: ") + name).c_str());
 }
 
@@ -59,7 +61,9 @@ class Held {
     Held(const Held&) = delete;
     Held& operator=(const Held&) = delete;
 
-    ArrayView view() const { return {static_cast<char*>(buffer_.buf), buffer_.ndim, shape_, strides_}; }
+    ArrayView view() const {
+        return {static_cast<char*>(buffer_.buf), buffer_.ndim, shape_, strides_};
+    }
 
   private:
     Py_buffer buffer_;
@@ -80,7 +84,8 @@ struct HeldTuple {
 HeldTuple hold_all(nb::handle arrays, Dtype dtype, bool writable, int expected) {
     HeldTuple result;
     for (nb::handle array : arrays) result.add(array, dtype, writable);
-    if (static_cast<int>(result.views.size()) != expected) throw nb::value_error("one array per grid is needed");
+    if (static_cast<int>(result.views.size()) != expected)
+        throw nb::value_error("one array per grid is needed");
     return result;
 }
 
@@ -89,7 +94,8 @@ std::vector<int> axes_of(const nb::tuple& axes, int expected) {
     for (nb::handle axis : axes) result.push_back(nb::cast<int>(axis));
     if (expected >= 0 && static_cast<int>(result.size()) != expected)
         throw nb::value_error("as many axes are needed as the plan has");
-    if (result.empty() || result.size() > max_pooled_axes) throw nb::value_error("the core pools one to three axes");
+    if (result.empty() || result.size() > max_pooled_axes)
+        throw nb::value_error("the core pools one to three axes");
     return result;
 }
 
@@ -98,7 +104,8 @@ void raise(Status status) {
         case Status::ok: return;
         case Status::out_of_memory: throw std::bad_alloc();
         case Status::bad_index: throw nb::value_error("an index lies outside the pooled axes");
-        case Status::bad_argument: throw nb::value_error("shapes, axes and plan do not belong together");
+        case Status::bad_argument:
+            throw nb::value_error("shapes, axes and plan do not belong together");
     }
 }
 
@@ -135,29 +142,34 @@ std::shared_ptr<const Plan> make_plan(const nb::tuple& grids) {
             axis.starts = integers(t[7]);
             axis.stops = integers(t[8]);
             const bool listed = !axis.starts.empty();
-            if (axis.size < 1 || axis.count < 1 || axis.kernel < 1 || axis.stride < 1 || axis.dilation < 1 ||
-                axis.pad_before < 0 || axis.pad_after < 0 || axis.starts.size() != axis.stops.size() ||
+            if (axis.size < 1 || axis.count < 1 || axis.kernel < 1 || axis.stride < 1 ||
+                axis.dilation < 1 || axis.pad_before < 0 || axis.pad_after < 0 ||
+                axis.starts.size() != axis.stops.size() ||
                 (listed && static_cast<std::int64_t>(axis.starts.size()) != axis.count))
                 throw nb::value_error("an axis that no windows can make");
             for (std::size_t i = 0; i < axis.starts.size(); ++i)
-                if (axis.starts[i] < 0 || axis.stops[i] <= axis.starts[i] || axis.stops[i] > axis.size ||
-                    (i > 0 && (axis.starts[i] < axis.starts[i - 1] || axis.stops[i] < axis.stops[i - 1])))
+                if (axis.starts[i] < 0 || axis.stops[i] <= axis.starts[i] ||
+                    axis.stops[i] > axis.size ||
+                    (i > 0 &&
+                     (axis.starts[i] < axis.starts[i - 1] || axis.stops[i] < axis.stops[i - 1])))
                     throw nb::value_error("listed windows ascend and lie inside the axis");
             axes.push_back(std::move(axis));
         }
-        if (axes.empty() || axes.size() > max_pooled_axes || (!result.empty() && axes.size() != result[0].size()))
+        if (axes.empty() || axes.size() > max_pooled_axes ||
+            (!result.empty() && axes.size() != result[0].size()))
             throw nb::value_error("a grid has one to three axes, and every grid as many");
         for (std::size_t a = 0; a < axes.size() && !result.empty(); ++a)
-            if (axes[a].size != result[0][a].size) throw nb::value_error("grids of one plan see one input");
+            if (axes[a].size != result[0][a].size)
+                throw nb::value_error("grids of one plan see one input");
         result.push_back(std::move(axes));
     }
     if (result.empty()) throw nb::value_error("a plan has at least one grid");
     return compile(std::move(result));
 }
 
-void forward(const Plan& plan, nb::handle x, const char* x_dtype, nb::handle ys, const char* y_dtype,
-             nb::handle indices, const nb::tuple& axes, const char* reducer, double p, bool count_include_pad,
-             std::int64_t divisor) {
+void forward(const Plan& plan, nb::handle x, const char* x_dtype, nb::handle ys,
+             const char* y_dtype, nb::handle indices, const nb::tuple& axes, const char* reducer,
+             double p, bool count_include_pad, std::int64_t divisor) {
     const Dtype in = dtype_of(x_dtype), out = dtype_of(y_dtype);
     const Reducer rule = reducer_of(reducer, p, count_include_pad, divisor);
     const std::vector<int> at = axes_of(axes, plan.axis_count());
@@ -165,8 +177,8 @@ void forward(const Plan& plan, nb::handle x, const char* x_dtype, nb::handle ys,
     const HeldTuple outputs = hold_all(ys, out, true, plan.grid_count());
     HeldTuple winners;
     if (!indices.is_none()) winners = hold_all(indices, Dtype::int64, true, plan.grid_count());
-    const ForwardJob job{&plan, input.view(), outputs.views.data(), indices.is_none() ? nullptr : winners.views.data(),
-                         at.data()};
+    const ForwardJob job{&plan, input.view(), outputs.views.data(),
+                         indices.is_none() ? nullptr : winners.views.data(), at.data()};
     Status status;
     {
         nb::gil_scoped_release released;
@@ -175,8 +187,9 @@ void forward(const Plan& plan, nb::handle x, const char* x_dtype, nb::handle ys,
     raise(status);
 }
 
-void forward_many(const nb::list& jobs, const char* x_dtype, const char* y_dtype, const nb::tuple& axes,
-                  const char* reducer, double p, bool count_include_pad, std::int64_t divisor) {
+void forward_many(nb::handle jobs, const char* x_dtype, const char* y_dtype,
+                  const nb::tuple& axes, const char* reducer, double p, bool count_include_pad,
+                  std::int64_t divisor) {
     const Dtype in = dtype_of(x_dtype), out = dtype_of(y_dtype);
     const Reducer rule = reducer_of(reducer, p, count_include_pad, divisor);
     const std::vector<int> at = axes_of(axes, -1);
@@ -189,11 +202,13 @@ void forward_many(const nb::list& jobs, const char* x_dtype, const char* y_dtype
     for (nb::handle item : jobs) {
         const nb::tuple t = nb::borrow<nb::tuple>(item);
         const Plan& plan = nb::cast<const Plan&>(t[0]);
-        if (plan.axis_count() != static_cast<int>(at.size())) throw nb::value_error("as many axes are needed as the plan has");
+        if (plan.axis_count() != static_cast<int>(at.size()))
+            throw nb::value_error("as many axes are needed as the plan has");
         inputs.push_back(std::make_unique<Held>(t[1], in, false));
         outputs.push_back(hold_all(t[2], out, true, plan.grid_count()));
         const bool indexed = !nb::handle(t[3]).is_none();
-        winners.push_back(indexed ? hold_all(t[3], Dtype::int64, true, plan.grid_count()) : HeldTuple{});
+        winners.push_back(indexed ? hold_all(t[3], Dtype::int64, true, plan.grid_count())
+                                  : HeldTuple{});
         list.push_back({&plan, inputs.back()->view(), outputs.back().views.data(),
                         indexed ? winners.back().views.data() : nullptr, at.data()});
     }
@@ -205,8 +220,9 @@ void forward_many(const nb::list& jobs, const char* x_dtype, const char* y_dtype
     raise(status);
 }
 
-void backward(const Plan& plan, nb::handle dx, const char* dtype, nb::handle dys, const nb::tuple& axes,
-              const char* reducer, double p, bool count_include_pad, std::int64_t divisor, nb::handle x) {
+void backward(const Plan& plan, nb::handle dx, const char* dtype, nb::handle dys,
+              const nb::tuple& axes, const char* reducer, double p, bool count_include_pad,
+              std::int64_t divisor, nb::handle x) {
     const Dtype type = dtype_of(dtype);
     const Reducer rule = reducer_of(reducer, p, count_include_pad, divisor);
     const std::vector<int> at = axes_of(axes, plan.axis_count());
@@ -214,7 +230,8 @@ void backward(const Plan& plan, nb::handle dx, const char* dtype, nb::handle dys
     const HeldTuple gradients = hold_all(dys, type, false, plan.grid_count());
     std::unique_ptr<Held> input;
     if (!x.is_none()) input = std::make_unique<Held>(x, type, false);
-    BackwardJob job{&plan, result.view(), gradients.views.data(), at.data(), input ? input->view() : ArrayView{}};
+    BackwardJob job{&plan, result.view(), gradients.views.data(), at.data(),
+                    input ? input->view() : ArrayView{}};
     Status status;
     {
         nb::gil_scoped_release released;
@@ -223,8 +240,8 @@ void backward(const Plan& plan, nb::handle dx, const char* dtype, nb::handle dys
     raise(status);
 }
 
-void scatter(nb::handle dx, const char* dtype, const nb::tuple& dys, const nb::tuple& indices, const nb::tuple& axes,
-             bool accumulate) {
+void scatter(nb::handle dx, const char* dtype, const nb::tuple& dys, const nb::tuple& indices,
+             const nb::tuple& axes, bool accumulate) {
     const Dtype type = dtype_of(dtype);
     const int grids = static_cast<int>(dys.size());
     const std::vector<int> at = axes_of(axes, -1);
@@ -239,10 +256,13 @@ void scatter(nb::handle dx, const char* dtype, const nb::tuple& dys, const nb::t
             same = v.shape[d] == w.shape[d] && (pooled || v.shape[d] == r.shape[d]);
         }
         for (int axis : at) same = same && axis >= 0 && axis < r.rank;
-        if (!same) throw nb::value_error("values and indices have one shape, and dx's but on the pooled axes");
+        if (!same)
+            throw nb::value_error(
+                "values and indices have one shape, and dx's but on the pooled axes");
     }
-    const ScatterJob job{result.view(), values.views.data(), winners.views.data(), grids, at.data(),
-                         static_cast<int>(at.size()), accumulate};
+    const ScatterJob job{result.view(), values.views.data(), winners.views.data(),
+                         grids,         at.data(),           static_cast<int>(at.size()),
+                         accumulate};
     Status status;
     {
         nb::gil_scoped_release released;
@@ -273,15 +293,18 @@ nb::dict config() {
 
 NB_MODULE(_native, m) {
     nb::class_<Plan>(m, "Plan", nb::is_weak_referenceable())
-        .def(nb::new_([](const nb::tuple& grids) { return std::const_pointer_cast<Plan>(make_plan(grids)); }));
+        .def(nb::new_([](const nb::tuple& grids) {
+            return std::const_pointer_cast<Plan>(make_plan(grids));
+        }));
     // Plans live in caches that the interpreter does not empty before it ends; that is no leak.
     nb::set_leak_warnings(false);
-    m.def("forward", &forward, nb::arg("plan"), nb::arg("x"), nb::arg("x_dtype"), nb::arg("ys"), nb::arg("y_dtype"),
-          nb::arg("indices").none(), nb::arg("axes"), nb::arg("reducer"), nb::arg("p"), nb::arg("count_include_pad"),
-          nb::arg("divisor"));
+    m.def("forward", &forward, nb::arg("plan"), nb::arg("x"), nb::arg("x_dtype"), nb::arg("ys"),
+          nb::arg("y_dtype"), nb::arg("indices").none(), nb::arg("axes"), nb::arg("reducer"),
+          nb::arg("p"), nb::arg("count_include_pad"), nb::arg("divisor"));
     m.def("forward_many", &forward_many);
-    m.def("backward", &backward, nb::arg("plan"), nb::arg("dx"), nb::arg("dtype"), nb::arg("dys"), nb::arg("axes"),
-          nb::arg("reducer"), nb::arg("p"), nb::arg("count_include_pad"), nb::arg("divisor"), nb::arg("x").none() = nb::none());
+    m.def("backward", &backward, nb::arg("plan"), nb::arg("dx"), nb::arg("dtype"), nb::arg("dys"),
+          nb::arg("axes"), nb::arg("reducer"), nb::arg("p"), nb::arg("count_include_pad"),
+          nb::arg("divisor"), nb::arg("x").none() = nb::none());
     m.def("scatter", &scatter);
     m.def("set_num_threads", &set_num_threads);
     m.def("get_num_threads", &get_num_threads);

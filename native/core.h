@@ -1,8 +1,8 @@
 // The whole public face of the core: what a caller must say to pool an array.
 //
 // The core knows nothing of Python, allocates no results and throws nothing across this face. It
-// accepts one normal form: typed strided views whose pooled axes are named, and a Plan compiled once
-// from the geometry. Every message for people is made above it.
+// accepts one normal form: typed strided views whose pooled axes are named, and a Plan compiled
+// once from the geometry. Every message for people is made above it.
 #pragma once
 
 #include <cstddef>
@@ -14,9 +14,10 @@
 
 namespace poolwise {
 
-// One pooled axis. A sliding axis is its formula: window i reads i*stride - pad_before + t*dilation for
-// t in [0, kernel), where that lies inside [0, size). Any other axis lists its windows [start, stop),
-// clipped to the input, both ascending; then kernel, stride and dilation are 1 and the pads 0.
+// One pooled axis. A sliding axis is its formula: window i reads i*stride - pad_before + t*dilation
+// for t in [0, kernel), where that lies inside [0, size). Any other axis lists its windows [start,
+// stop), clipped to the input, both ascending; then kernel, stride and dilation are 1 and the pads
+// 0.
 struct Axis {
     std::int64_t size, count;
     std::int64_t kernel, stride, dilation;
@@ -44,8 +45,8 @@ struct Reducer {
     std::int64_t divisor = 0;       // mean only; 0: the window's own
 };
 
-// One map or batch of maps. `y` and `indices` have one view per grid, of x's rank, with the pooled axes
-// replaced by the grid's counts; `indices` is null when no winners are asked for.
+// One map or batch of maps. `y` and `indices` have one view per grid, of x's rank, with the pooled
+// axes replaced by the grid's counts; `indices` is null when no winners are asked for.
 struct ForwardJob {
     const Plan* plan = nullptr;
     ArrayView x;
@@ -68,8 +69,9 @@ struct BackwardJob {
 };
 Status pool_backward(const BackwardJob& job, Dtype dtype, const Reducer& reducer);
 
-// dx[index] += dy (accumulate; index -1 is a window without a winner) or dx[index] = dy (unpooling; the
-// last one wins). Writes all of dx. Any other index outside the plane: bad_index, and nothing is written.
+// dx[index] += dy (accumulate; index -1 is a window without a winner) or dx[index] = dy (unpooling;
+// the last one wins). Writes all of dx. Any other index outside the plane: bad_index, and nothing
+// is written.
 struct ScatterJob {
     ArrayView dx;
     const ArrayView* dy = nullptr;
@@ -84,8 +86,8 @@ Status pool_scatter(const ScatterJob& job, Dtype dtype);
 // Threads, and which instruction set the kernels were chosen for.
 void set_num_threads(int count);
 int get_num_threads();
-const char* chosen_isa();                  // what dispatch selected
-const char* last_run_isa();                // what the last kernel was really compiled for
+const char* chosen_isa();                   // what dispatch selected
+const char* last_run_isa();                 // what the last kernel was really compiled for
 std::vector<const char*> available_isas();  // on this machine, slowest first
 
 }  // namespace poolwise

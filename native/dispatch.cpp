@@ -8,10 +8,16 @@
 
 namespace poolwise {
 
-namespace baseline { void fill_table(KernelTable& table); }
+namespace baseline {
+void fill_table(KernelTable& table);
+}
 #ifdef POOLWISE_X86_LEVELS
-namespace avx2 { void fill_table(KernelTable& table); }
-namespace avx512 { void fill_table(KernelTable& table); }
+namespace avx2 {
+void fill_table(KernelTable& table);
+}
+namespace avx512 {
+void fill_table(KernelTable& table);
+}
 #endif
 
 namespace {
@@ -22,13 +28,14 @@ struct Level {
     bool (*supported)();
 };
 
-const Level levels[] = {  // slowest first
+const Level levels[] = {
+    // slowest first
     {"baseline", baseline::fill_table, [] { return true; }},
 #ifdef POOLWISE_X86_LEVELS
     {"avx2", avx2::fill_table,
      [] {
-         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") &&
-                __builtin_cpu_supports("f16c");
+         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
      }},
     {"avx512", avx512::fill_table,
      [] {
@@ -39,8 +46,8 @@ const Level levels[] = {  // slowest first
 #endif
 };
 
-// A POOLWISE_ISA that this machine or build cannot run falls back to the best level that it can; what was
-// chosen is always reported by chosen_isa().
+// A POOLWISE_ISA that this machine or build cannot run falls back to the best level that it can;
+// what was chosen is always reported by chosen_isa().
 KernelTable choose() {
     const char* asked = std::getenv("POOLWISE_ISA");
     const Level* chosen = &levels[0];

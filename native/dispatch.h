@@ -1,4 +1,5 @@
-// Which instruction set's kernels run: chosen once, from what the CPU has and what POOLWISE_ISA asks for.
+// Which instruction set's kernels run: chosen once, from what the CPU has and what POOLWISE_ISA
+// asks for.
 #pragma once
 
 #include "kernels/table.h"

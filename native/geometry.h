@@ -1,7 +1,7 @@
 // The plain structs a Plan compiles geometry into, and which kernels read.
 //
-// They hold pointers into the Plan's own vectors: kernel translation units must not instantiate anything
-// that the rest of the program could share (see kernels/entry.cpp).
+// They hold pointers into the Plan's own vectors: kernel translation units must not instantiate
+// anything that the rest of the program could share (see kernels/entry.cpp).
 #pragma once
 
 #include <cstddef>
@@ -11,13 +11,13 @@
 
 namespace poolwise {
 
-// How one output row is made of input rows. Rows are numbered along a stream: row j of the stream is row
-// base + j*step of the axis, so a dilated axis is `step` undilated streams. With `expand` > 1 (gradients
-// of strided windows) only every expand-th row exists; the others are zero.
+// How one output row is made of input rows. Rows are numbered along a stream: row j of the stream
+// is row base + j*step of the axis, so a dilated axis is `step` undilated streams. With `expand` >
+// 1 (gradients of strided windows) only every expand-th row exists; the others are zero.
 //
 // `split` cuts the window for the two-stack algorithm: rows [start, split) come from the suffix
-// reductions, [split, stop) from the running prefix. It depends on the geometry alone, never on where a
-// band of work begins, so sums have the same bits for any number of threads.
+// reductions, [split, stop) from the running prefix. It depends on the geometry alone, never on
+// where a band of work begins, so sums have the same bits for any number of threads.
 struct RowWindow {
     std::int64_t out, base, start, stop, split;
 };
@@ -36,7 +36,8 @@ enum class RowMode : std::uint8_t { identity, slide, intervals };
 struct RowReduction {
     RowMode mode = RowMode::identity;
     std::int64_t source_size = 1, output_size = 1;
-    std::int64_t kernel = 1, stride = 1, dilation = 1, pad = 0, expand = 1;  // slide; pad may be negative
+    std::int64_t kernel = 1, stride = 1, dilation = 1, pad = 0,
+                 expand = 1;               // slide; pad may be negative
     const std::int64_t* starts = nullptr;  // every mode: windows clipped to the source
     const std::int64_t* stops = nullptr;   // reads starts[i], starts[i] + step, … < stops[i]
     std::int64_t step = 1;
@@ -49,8 +50,8 @@ struct RowsGeometry {
     std::int64_t source_size[3], output_size[3];
 };
 
-// Bins over shared segments: the axis is cut at every bin edge of every grid, segments are reduced once,
-// bins combine segments.
+// Bins over shared segments: the axis is cut at every bin edge of every grid, segments are reduced
+// once, bins combine segments.
 struct SegmentAxis {
     const std::int64_t* edges = nullptr;  // segment_count + 1
     const std::uint8_t* used = nullptr;   // whether any bin reads the segment

@@ -17,8 +17,9 @@ constexpr std::int64_t narrow_row = 32;
 
 }  // namespace
 
-Layout make_layout(const ArrayView& x, std::int64_t x_item, const ArrayView* y, const ArrayView* indices,
-                   const int* axes, int axis_count, bool allow_lanes, bool allow_gather) {
+Layout make_layout(const ArrayView& x, std::int64_t x_item, const ArrayView* y,
+                   const ArrayView* indices, const int* axes, int axis_count, bool allow_lanes,
+                   bool allow_gather) {
     Layout layout;
     const ArrayView& like_y = y ? *y : x;
     const ArrayView& like_i = indices ? *indices : x;
@@ -36,7 +37,8 @@ Layout make_layout(const ArrayView& x, std::int64_t x_item, const ArrayView* y, 
         if (std::find(axes, axes + axis_count, d) != axes + axis_count || x.shape[d] == 1) continue;
         batch.push_back({x.shape[d], x.strides[d], like_y.strides[d], like_i.strides[d]});
     }
-    // Order does not matter to the result: largest strides outermost, then neighbours that run on merge.
+    // Order does not matter to the result: largest strides outermost, then neighbours that run on
+    // merge.
     std::stable_sort(batch.begin(), batch.end(), [](const BatchAxis& a, const BatchAxis& b) {
         return std::llabs(a.x) > std::llabs(b.x);
     });
@@ -44,7 +46,8 @@ Layout make_layout(const ArrayView& x, std::int64_t x_item, const ArrayView* y, 
     for (const BatchAxis& axis : batch) {
         if (!merged.empty()) {
             BatchAxis& outer = merged.back();
-            if (outer.x == axis.x * axis.size && outer.y == axis.y * axis.size && outer.i == axis.i * axis.size) {
+            if (outer.x == axis.x * axis.size && outer.y == axis.y * axis.size &&
+                outer.i == axis.i * axis.size) {
                 outer = {outer.size * axis.size, axis.x, axis.y, axis.i};
                 continue;
             }

@@ -7,7 +7,8 @@
 namespace poolwise {
 
 // `y` and `indices` follow `x` but on the pooled axes; either may be null (then x stands for it).
-Layout make_layout(const ArrayView& x, std::int64_t x_item, const ArrayView* y, const ArrayView* indices,
-                   const int* axes, int axis_count, bool allow_lanes, bool allow_gather);
+Layout make_layout(const ArrayView& x, std::int64_t x_item, const ArrayView* y,
+                   const ArrayView* indices, const int* axes, int axis_count, bool allow_lanes,
+                   bool allow_gather);
 
 }  // namespace poolwise

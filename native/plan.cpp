@@ -9,7 +9,8 @@ namespace {
 
 __extension__ typedef __int128 Wide;  // window arithmetic that cannot overflow
 
-// A sliding axis as a formula; `pad` is negative for the gradient of an axis padded beyond its window.
+// A sliding axis as a formula; `pad` is negative for the gradient of an axis padded beyond its
+// window.
 struct Formula {
     std::int64_t size, count, kernel, stride, dilation, pad;
 };
@@ -30,7 +31,11 @@ Formula forward_formula(const Axis& a) {
 
 // The windows that read each input cell, over a stream in which window j stands at j*stride.
 Formula backward_formula(const Axis& a) {
-    return {(a.count - 1) * a.stride + 1, a.size, a.kernel, 1, a.dilation,
+    return {(a.count - 1) * a.stride + 1,
+            a.size,
+            a.kernel,
+            1,
+            a.dilation,
             static_cast<std::int64_t>(Wide(a.kernel - 1) * a.dilation - a.pad_before)};
 }
 
@@ -74,14 +79,16 @@ std::vector<RowWindow> listed_windows(const std::vector<std::int64_t>& starts,
     return windows;
 }
 
-// Passes over a row cost its padded length; a formula whose padding dwarfs the map is done by lists.
+// Passes over a row cost its padded length; a formula whose padding dwarfs the map is done by
+// lists.
 bool worth_sliding(const Formula& f) {
     const Wide length = Wide(f.count - 1) * f.stride + Wide(f.kernel - 1) * f.dilation + 1;
     return length <= Wide(f.size) * 4 + 256;
 }
 
 RowReduction reduce_row(const Formula& f, bool listed, std::int64_t expand,
-                        const std::vector<std::int64_t>& starts, const std::vector<std::int64_t>& stops) {
+                        const std::vector<std::int64_t>& starts,
+                        const std::vector<std::int64_t>& stops) {
     RowReduction row;
     row.source_size = f.size;
     row.output_size = f.count;
@@ -109,7 +116,8 @@ std::shared_ptr<const Plan> compile(std::vector<Grid> grids) {
 Plan::Plan(std::vector<Grid> grids) : grids_(std::move(grids)) {
     axis_count_ = static_cast<int>(grids_.front().size());
     for (const Grid& grid : grids_) {
-        std::vector<Axis> axes(static_cast<std::size_t>(max_pooled_axes) - grid.size(), trivial_axis());
+        std::vector<Axis> axes(static_cast<std::size_t>(max_pooled_axes) - grid.size(),
+                               trivial_axis());
         axes.insert(axes.end(), grid.begin(), grid.end());
         axes_.push_back(std::move(axes));
     }
@@ -121,7 +129,8 @@ Plan::Plan(std::vector<Grid> grids) : grids_(std::move(grids)) {
 
 void Plan::compile_windows() {
     for (const std::vector<Axis>& axes : axes_) {
-        std::vector<std::vector<std::int64_t>> starts(3), stops(3), inside(3), declared(3), first(3), last(3);
+        std::vector<std::vector<std::int64_t>> starts(3), stops(3), inside(3), declared(3),
+            first(3), last(3);
         std::int64_t largest = 1;
         bool has_empty = false;
         for (int a = 0; a < 3; ++a) {
@@ -154,7 +163,8 @@ void Plan::compile_windows() {
                 const std::int64_t cells = cells_between(starts[a][i], stops[a][i], axis.dilation);
                 std::int64_t with_padding = cells;
                 if (!lists_windows(axis)) {
-                    const Wide room = Wide(axis.size) + axis.pad_after + axis.pad_before - Wide(i) * axis.stride;
+                    const Wide room =
+                        Wide(axis.size) + axis.pad_after + axis.pad_before - Wide(i) * axis.stride;
                     const Wide taps = (room + axis.dilation - 1) / axis.dilation;
                     with_padding = static_cast<std::int64_t>(std::min<Wide>(axis.kernel, taps));
                 }
@@ -176,8 +186,9 @@ void Plan::compile_windows() {
     }
 }
 
-RowProgram Plan::make_program(std::vector<RowWindow> windows, std::int64_t step, std::int64_t expand,
-                              std::int64_t source_size, std::int64_t output_size) {
+RowProgram Plan::make_program(std::vector<RowWindow> windows, std::int64_t step,
+                              std::int64_t expand, std::int64_t source_size,
+                              std::int64_t output_size) {
     RowProgram program;
     std::int64_t total = 0, distinct = 0, split = 0, seen = 0;
     const RowWindow* previous = nullptr;
@@ -215,16 +226,17 @@ void Plan::compile_rows() {
             forward.source_size[a] = backward.output_size[a] = axis.size;
             forward.output_size[a] = backward.source_size[a] = axis.count;
             if (a < 2) {
-                forward.program[a] =
-                    make_program(listed ? listed_windows(starts_[g][a], stops_[g][a]) : stream_windows(there),
-                                 axis.dilation, 1, axis.size, axis.count);
-                backward.program[a] = make_program(
-                    listed ? listed_windows(readers_first_[g][a], readers_last_[g][a]) : stream_windows(back),
-                    axis.dilation, axis.stride, axis.count, axis.size);
+                forward.program[a] = make_program(
+                    listed ? listed_windows(starts_[g][a], stops_[g][a]) : stream_windows(there),
+                    axis.dilation, 1, axis.size, axis.count);
+                backward.program[a] =
+                    make_program(listed ? listed_windows(readers_first_[g][a], readers_last_[g][a])
+                                        : stream_windows(back),
+                                 axis.dilation, axis.stride, axis.count, axis.size);
             } else {
                 forward.row = reduce_row(there, listed, 1, starts_[g][a], stops_[g][a]);
-                backward.row = reduce_row(back, listed, listed ? 1 : axis.stride, readers_first_[g][a],
-                                          readers_last_[g][a]);
+                backward.row = reduce_row(back, listed, listed ? 1 : axis.stride,
+                                          readers_first_[g][a], readers_last_[g][a]);
                 if (listed) backward.row.source_size = axis.count;
             }
         }
@@ -244,8 +256,8 @@ void Plan::compile_segments() {
     segmented_ = any_listed && all_undilated;
     if (!segmented_) return;
 
-    // Long segments are cut, so that one large map can be shared between threads and so that no sum runs
-    // over more rows than this before it is combined with others.
+    // Long segments are cut, so that one large map can be shared between threads and so that no sum
+    // runs over more rows than this before it is combined with others.
     constexpr std::int64_t longest_segment = 256;
     for (int a = 0; a < 3; ++a) {
         std::vector<std::int64_t>& edges = edges_[a];
@@ -275,7 +287,8 @@ void Plan::compile_segments() {
             };
             grid.output_size[a] = axes_[g][a].count;
             for (std::int64_t i = 0; i < axes_[g][a].count; ++i) {
-                const std::int64_t first = segment_at(starts_[g][a][i]), last = segment_at(stops_[g][a][i]);
+                const std::int64_t first = segment_at(starts_[g][a][i]),
+                                   last = segment_at(stops_[g][a][i]);
                 segment_first_[g][a].push_back(first);
                 segment_last_[g][a].push_back(last);
                 for (std::int64_t s = first; s < last; ++s) used_[a][s] = 1;

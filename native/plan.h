@@ -14,7 +14,7 @@ class Plan {
 
     int grid_count() const { return static_cast<int>(grids_.size()); }
     int axis_count() const { return axis_count_; }
-    std::int64_t input_size(int axis) const { return size_[axis]; }           // of three
+    std::int64_t input_size(int axis) const { return size_[axis]; }  // of three
     const RowsGeometry& forward_rows(int grid) const { return forward_[grid]; }
     const RowsGeometry& backward_rows(int grid) const { return backward_[grid]; }
     // Cells in window i of an axis (of three): inside the input, or with declared padding.
@@ -47,7 +47,8 @@ class Plan {
     std::int64_t size_[3] = {1, 1, 1};
     std::vector<std::vector<Axis>> axes_;  // [grid][3]
     PerAxis<std::int64_t> starts_, stops_, inside_, declared_;
-    PerAxis<std::int64_t> readers_first_, readers_last_;  // of each input cell: the windows that read it
+    PerAxis<std::int64_t> readers_first_,
+        readers_last_;  // of each input cell: the windows that read it
     std::vector<std::int64_t> largest_window_;
     std::vector<char> has_empty_;
     std::vector<RowsGeometry> forward_, backward_;

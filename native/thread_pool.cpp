@@ -13,8 +13,9 @@ namespace poolwise {
 
 namespace {
 
-// One parallel_for: chunks are handed out by a counter, so uneven chunks balance themselves. It is shared
-// with the queue, because a task may come to the head of the queue after all its work has been done.
+// One parallel_for: chunks are handed out by a counter, so uneven chunks balance themselves. It is
+// shared with the queue, because a task may come to the head of the queue after all its work has
+// been done.
 struct Loop {
     std::int64_t count, grain;
     const std::function<void(std::int64_t, std::int64_t)>* body;
@@ -70,7 +71,8 @@ void ThreadPool::add(Task task, int wanted) {
             try {
                 workers_.emplace_back([this] { work(); });
             } catch (const std::system_error&) {
-                break;  // the system gives no more threads: those that run, and the caller, do the work
+                break;  // the system gives no more threads: those that run, and the caller, do the
+                        // work
             }
         }
     }

@@ -1,8 +1,9 @@
 // The task queue and its workers: what runs all pooling work (row 7 of the mission).
 //
-// Workers wait while the queue is empty; adding a task signals one; a worker takes the task at the head
-// and runs it; workers leave cleanly at shutdown. `parallel_for` is the only customer: the calling thread
-// always works too, so a call finishes even when every worker is busy with somebody else's.
+// Workers wait while the queue is empty; adding a task signals one; a worker takes the task at the
+// head and runs it; workers leave cleanly at shutdown. `parallel_for` is the only customer: the
+// calling thread always works too, so a call finishes even when every worker is busy with somebody
+// else's.
 #pragma once
 
 #include <condition_variable>
@@ -28,13 +29,15 @@ class ThreadPool {
     // Appends a task and wakes one worker; starts workers up to `wanted` on the way.
     void add(Task task, int wanted);
 
-    // Lets the workers finish what is queued, then joins them. The pool may be used again afterwards.
+    // Lets the workers finish what is queued, then joins them. The pool may be used again
+    // afterwards.
     void shutdown();
 
     int worker_count();
 
-    // Runs body(begin, end) over [0, count) in chunks of `grain`, on at most `threads` threads including
-    // this one. Returns when all of it is done. The first exception of any chunk is thrown here.
+    // Runs body(begin, end) over [0, count) in chunks of `grain`, on at most `threads` threads
+    // including this one. Returns when all of it is done. The first exception of any chunk is
+    // thrown here.
     void parallel_for(std::int64_t count, std::int64_t grain, int threads,
                       const std::function<void(std::int64_t, std::int64_t)>& body);
 

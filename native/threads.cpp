@@ -1,4 +1,5 @@
-// How many threads a call may use: set_num_threads, POOLWISE_NUM_THREADS, or the CPUs this process may use.
+// How many threads a call may use: set_num_threads, POOLWISE_NUM_THREADS, or the CPUs this process
+// may use.
 #include <atomic>
 #include <cstdlib>
 #include <thread>
@@ -41,7 +42,9 @@ std::atomic<int>& threads() {
 
 }  // namespace
 
-void set_num_threads(int count) { threads().store(count < 1 ? 1 : count > most_threads ? most_threads : count); }
+void set_num_threads(int count) {
+    threads().store(count < 1 ? 1 : count > most_threads ? most_threads : count);
+}
 int get_num_threads() { return threads().load(std::memory_order_relaxed); }
 
 }  // namespace poolwise

@@ -6,9 +6,18 @@
 namespace poolwise {
 
 enum class Dtype : std::uint8_t {
-    float16, bfloat16, float32, float64,
-    int8, int16, int32, int64,
-    uint8, uint16, uint32, uint64,
+    float16,
+    bfloat16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
     boolean,
 };
 inline constexpr int dtype_count = 13;

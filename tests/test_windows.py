@@ -1,4 +1,4 @@
-"""Geometry: every table a plan gives, against the definitions of SEMANTICS.md written out."""
+"""Geometry: every table a plan gives, against the definitions of docs/semantics.md written out."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 // Elements in and out: strided runs of any dtype to contiguous accumulators and back.
 //
-// float16 and bfloat16 have no arithmetic here: they are widened on load and rounded once on store, by
-// bit operations the compiler vectorises at every level (round to nearest, ties to even; NaN stays NaN).
+// float16 and bfloat16 have no arithmetic here: they are widened on load and rounded once on store,
+// by bit operations the compiler vectorises at every level (round to nearest, ties to even; NaN
+// stays NaN).
 #pragma once
 
 #include "lanes.h"
@@ -9,14 +10,26 @@
 namespace poolwise::POOLWISE_ISA {
 namespace {
 
-struct Half { std::uint16_t bits; };
-struct Brain { std::uint16_t bits; };
+struct Half {
+    std::uint16_t bits;
+};
+struct Brain {
+    std::uint16_t bits;
+};
 
-inline float from_bits(std::uint32_t bits) { float f; __builtin_memcpy(&f, &bits, 4); return f; }
-inline std::uint32_t to_bits(float f) { std::uint32_t bits; __builtin_memcpy(&bits, &f, 4); return bits; }
+inline float from_bits(std::uint32_t bits) {
+    float f;
+    __builtin_memcpy(&f, &bits, 4);
+    return f;
+}
+inline std::uint32_t to_bits(float f) {
+    std::uint32_t bits;
+    __builtin_memcpy(&bits, &f, 4);
+    return bits;
+}
 
-// Re-bias the exponent by a multiplication, which also normalises subnormals; infinities and NaN are what
-// lands at or above 2^16 and get the full exponent.
+// Re-bias the exponent by a multiplication, which also normalises subnormals; infinities and NaN
+// are what lands at or above 2^16 and get the full exponent.
 inline float widen(Half h) {
     const std::uint32_t magnitude = (h.bits & 0x7fffu) << 13;
     const float scaled = from_bits(magnitude) * 0x1p112f;
@@ -27,7 +40,8 @@ inline float widen(Brain b) { return from_bits(static_cast<std::uint32_t>(b.bits
 
 inline Half narrow_half(float f) {
     const std::uint32_t bits = to_bits(f), magnitude = bits & 0x7fffffffu;
-    // Subnormal results: adding 0.5 puts the rounding of the float unit where float16's last bit is.
+    // Subnormal results: adding 0.5 puts the rounding of the float unit where float16's last bit
+    // is.
     const std::uint32_t subnormal = to_bits(from_bits(magnitude) + 0.5f) - 0x3f000000u;
     const std::uint32_t normal = (magnitude + 0xc8000fffu + ((magnitude >> 13) & 1u)) >> 13;
     const std::uint32_t finite = magnitude < 0x38800000u ? subnormal : normal;
@@ -61,8 +75,12 @@ template <> inline double read_as<double, Brain>(Brain v) { return widen(v); }
 template <class Out, class Acc> struct Write {
     static Out as(Acc v) { return static_cast<Out>(v); }
 };
-template <> struct Write<Half, float> { static Half as(float v) { return narrow_half(v); } };
-template <> struct Write<Brain, float> { static Brain as(float v) { return narrow_brain(v); } };
+template <> struct Write<Half, float> {
+    static Half as(float v) { return narrow_half(v); }
+};
+template <> struct Write<Brain, float> {
+    static Brain as(float v) { return narrow_brain(v); }
+};
 template <class Acc> struct Write<Half, Acc> {
     static Half as(Acc v) { return narrow_half(round_to_odd(static_cast<double>(v))); }
 };
@@ -70,23 +88,30 @@ template <class Acc> struct Write<Brain, Acc> {
     static Brain as(Acc v) { return narrow_brain(round_to_odd(static_cast<double>(v))); }
 };
 
-template <class T> inline T element(const char* at) { T v; __builtin_memcpy(&v, at, sizeof v); return v; }
+template <class T> inline T element(const char* at) {
+    T v;
+    __builtin_memcpy(&v, at, sizeof v);
+    return v;
+}
 template <class T> inline void set_element(char* at, T v) { __builtin_memcpy(at, &v, sizeof v); }
 
 // ---- runs: `count` elements `stride` bytes apart <-> contiguous accumulators
 
 template <class Acc, class In>
-void load_run(const char* source, std::int64_t stride, std::int64_t count, Acc* POOLWISE_RESTRICT target) {
+void load_run(const char* source, std::int64_t stride, std::int64_t count,
+              Acc* POOLWISE_RESTRICT target) {
     if (stride == static_cast<std::int64_t>(sizeof(In))) {
         const In* POOLWISE_RESTRICT dense = reinterpret_cast<const In*>(source);
         for (std::int64_t i = 0; i < count; ++i) target[i] = read_as<Acc, In>(dense[i]);
     } else {
-        for (std::int64_t i = 0; i < count; ++i) target[i] = read_as<Acc, In>(element<In>(source + i * stride));
+        for (std::int64_t i = 0; i < count; ++i)
+            target[i] = read_as<Acc, In>(element<In>(source + i * stride));
     }
 }
 
 template <class Acc, class Out>
-void store_run(const Acc* POOLWISE_RESTRICT source, std::int64_t count, char* target, std::int64_t stride) {
+void store_run(const Acc* POOLWISE_RESTRICT source, std::int64_t count, char* target,
+               std::int64_t stride) {
     if (stride == static_cast<std::int64_t>(sizeof(Out))) {
         Out* POOLWISE_RESTRICT dense = reinterpret_cast<Out*>(target);
         for (std::int64_t i = 0; i < count; ++i) dense[i] = Write<Out, Acc>::as(source[i]);
@@ -98,8 +123,8 @@ void store_run(const Acc* POOLWISE_RESTRICT source, std::int64_t count, char* ta
 
 // Sixteen planes side by side: element i of plane l goes to target[i * lanes + l].
 template <class Acc, class In>
-void load_planes(const char* const* planes, std::int64_t offset, std::int64_t stride, std::int64_t count,
-                 std::int64_t lanes, Acc* POOLWISE_RESTRICT target) {
+void load_planes(const char* const* planes, std::int64_t offset, std::int64_t stride,
+                 std::int64_t count, std::int64_t lanes, Acc* POOLWISE_RESTRICT target) {
     for (std::int64_t l = 0; l < lanes; ++l) {
         const char* source = planes[l] + offset;
         for (std::int64_t i = 0; i < count; ++i)
@@ -108,8 +133,8 @@ void load_planes(const char* const* planes, std::int64_t offset, std::int64_t st
 }
 
 template <class Acc, class Out>
-void store_planes(const Acc* POOLWISE_RESTRICT source, std::int64_t count, std::int64_t lanes, char* const* planes,
-                  std::int64_t offset, std::int64_t stride) {
+void store_planes(const Acc* POOLWISE_RESTRICT source, std::int64_t count, std::int64_t lanes,
+                  char* const* planes, std::int64_t offset, std::int64_t stride) {
     for (std::int64_t l = 0; l < lanes; ++l) {
         char* target = planes[l] + offset;
         for (std::int64_t i = 0; i < count; ++i)
@@ -119,12 +144,14 @@ void store_planes(const Acc* POOLWISE_RESTRICT source, std::int64_t count, std::
 
 template <class Acc> struct Loader {
     void (*run)(const char*, std::int64_t, std::int64_t, Acc*);
-    void (*planes)(const char* const*, std::int64_t, std::int64_t, std::int64_t, std::int64_t, Acc*);
+    void (*planes)(const char* const*, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
+                   Acc*);
     bool in_place;  // the array's elements are accumulators already
 };
 template <class Acc> struct Storer {
     void (*run)(const Acc*, std::int64_t, char*, std::int64_t);
-    void (*planes)(const Acc*, std::int64_t, std::int64_t, char* const*, std::int64_t, std::int64_t);
+    void (*planes)(const Acc*, std::int64_t, std::int64_t, char* const*, std::int64_t,
+                   std::int64_t);
     bool in_place;  // the array's elements are accumulators already
 };
 
@@ -204,9 +231,16 @@ inline bool is_float(Dtype d) { return d <= Dtype::float64; }
 
 inline std::int64_t size_of(Dtype d) {
     switch (d) {
-        case Dtype::int8: case Dtype::uint8: case Dtype::boolean: return 1;
-        case Dtype::float16: case Dtype::bfloat16: case Dtype::int16: case Dtype::uint16: return 2;
-        case Dtype::float32: case Dtype::int32: case Dtype::uint32: return 4;
+        case Dtype::int8:
+        case Dtype::uint8:
+        case Dtype::boolean: return 1;
+        case Dtype::float16:
+        case Dtype::bfloat16:
+        case Dtype::int16:
+        case Dtype::uint16: return 2;
+        case Dtype::float32:
+        case Dtype::int32:
+        case Dtype::uint32: return 4;
         default: return 8;
     }
 }

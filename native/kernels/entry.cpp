@@ -1,9 +1,9 @@
 // One instruction set's kernels: this file is compiled once per level, with that level's flags and
 // POOLWISE_ISA naming its namespace.
 //
-// What is compiled here may use instructions the machine lacks, so nothing in it may be shared: no STL
-// container, no external inline function or template, no static constructor. Everything lives in unnamed
-// namespaces but the one function below.
+// What is compiled here may use instructions the machine lacks, so nothing in it may be shared: no
+// STL container, no external inline function or template, no static constructor. Everything lives
+// in unnamed namespaces but the one function below.
 #include "lp.h"
 #include "rows.h"
 #include "segments.h"
@@ -12,8 +12,9 @@
 namespace poolwise::POOLWISE_ISA {
 namespace {
 
-void convert_strided(const char* source, Dtype source_dtype, std::int64_t source_stride, char* target,
-                     Dtype target_dtype, std::int64_t target_stride, std::int64_t count) {
+void convert_strided(const char* source, Dtype source_dtype, std::int64_t source_stride,
+                     char* target, Dtype target_dtype, std::int64_t target_stride,
+                     std::int64_t count) {
     float buffer[512];
     const Loader<float> loader = loader_for<float>(source_dtype);
     const Storer<float> storer = storer_for<float>(target_dtype);

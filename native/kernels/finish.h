@@ -1,4 +1,5 @@
-// Where a unit of work lies in memory, and what becomes of its result rows: divided, rounded once, stored.
+// Where a unit of work lies in memory, and what becomes of its result rows: divided, rounded once,
+// stored.
 #pragma once
 
 #include "operations.h"
@@ -8,7 +9,8 @@ namespace {
 
 constexpr int gathered_planes = 16;
 
-// The base addresses of one unit: a plane with its lanes, or up to sixteen planes that become lanes.
+// The base addresses of one unit: a plane with its lanes, or up to sixteen planes that become
+// lanes.
 struct Place {
     const char* x[gathered_planes] = {};
     char* y[gathered_planes] = {};
@@ -34,8 +36,8 @@ struct Place {
     }
 
     template <class Acc>
-    POOLWISE_APART void load(const Loader<Acc>& loader, const Layout& layout, std::int64_t offset, std::int64_t columns,
-              std::int64_t element_bytes, Acc* target) const {
+    POOLWISE_APART void load(const Loader<Acc>& loader, const Layout& layout, std::int64_t offset,
+                             std::int64_t columns, std::int64_t element_bytes, Acc* target) const {
         const std::int64_t stride = layout.x_axis[2];
         if (gather) {
             loader.planes(x, offset, stride, columns, lanes, target);
@@ -50,9 +52,10 @@ struct Place {
     }
 
     template <class Acc>
-    POOLWISE_APART void store(const Storer<Acc>& storer, const Acc* source, char* const* bases, std::int64_t offset,
-               std::int64_t column_stride, std::int64_t lane_stride, std::int64_t columns,
-               std::int64_t element_bytes) const {
+    POOLWISE_APART void store(const Storer<Acc>& storer, const Acc* source, char* const* bases,
+                              std::int64_t offset, std::int64_t column_stride,
+                              std::int64_t lane_stride, std::int64_t columns,
+                              std::int64_t element_bytes) const {
         if (gather) {
             storer.planes(source, columns, lanes, bases, offset, column_stride);
         } else if (lanes == 1) {
@@ -61,7 +64,8 @@ struct Place {
             storer.run(source, columns * lanes, bases[0] + offset, element_bytes);
         } else {
             for (std::int64_t c = 0; c < columns; ++c)
-                storer.run(source + c * lanes, lanes, bases[0] + offset + c * column_stride, lane_stride);
+                storer.run(source + c * lanes, lanes, bases[0] + offset + c * column_stride,
+                           lane_stride);
         }
     }
 
@@ -109,15 +113,21 @@ template <class Op> class Finish {
     using Row = typename Op::Row;
 
   public:
-    void prepare(const RowsJob& job, const Place& place, std::int64_t column, std::int64_t columns, Arena& arena) {
-        FinishRules rules{&job.layout, job.y_dtype, job.indices != nullptr, job.divide == Divide::result,
-                          job.accumulate, job.patch_empty,
-                          {job.divisors[0], job.divisors[1], job.divisors[2]}, job.divisor_override};
+    void prepare(const RowsJob& job, const Place& place, std::int64_t column, std::int64_t columns,
+                 Arena& arena) {
+        FinishRules rules{&job.layout,
+                          job.y_dtype,
+                          job.indices != nullptr,
+                          job.divide == Divide::result,
+                          job.accumulate,
+                          job.patch_empty,
+                          {job.divisors[0], job.divisors[1], job.divisors[2]},
+                          job.divisor_override};
         prepare(rules, place, column, columns, arena);
     }
 
-    POOLWISE_APART void prepare(const FinishRules& rules, const Place& place, std::int64_t column, std::int64_t columns,
-                 Arena& arena) {
+    POOLWISE_APART void prepare(const FinishRules& rules, const Place& place, std::int64_t column,
+                                std::int64_t columns, Arena& arena) {
         rules_ = rules;
         place_ = &place;
         column_ = column;
@@ -148,7 +158,8 @@ template <class Op> class Finish {
         }
     }
 
-    // The place to make row (plane, row) of the output in: the output itself where that is possible.
+    // The place to make row (plane, row) of the output in: the output itself where that is
+    // possible.
     Row begin(std::int64_t plane, std::int64_t row) const {
         Row target = buffer_;
         if (direct_) target.v = reinterpret_cast<T*>(place_->y[0] + y_offset(plane, row));
@@ -164,8 +175,8 @@ template <class Op> class Finish {
                 divide(plane, row, result.v);
             } else if (is_float(rules_.y_dtype)) {
                 divide_to_double(plane, row, result.v);
-                place_->store(storer_for<double>(rules_.y_dtype), quotients_, place_->y, offset, layout.y_axis[2],
-                              layout.y_lane, columns_, element_bytes_);
+                place_->store(storer_for<double>(rules_.y_dtype), quotients_, place_->y, offset,
+                              layout.y_axis[2], layout.y_lane, columns_, element_bytes_);
                 stored = true;
             } else {
                 for (std::int64_t c = 0; c < columns_; ++c)
@@ -182,13 +193,14 @@ template <class Op> class Finish {
                 Layout reading;
                 reading.x_axis[2] = layout.y_axis[2];
                 reading.x_lane = layout.y_lane;
-                back.load(loader_for<T>(rules_.y_dtype), reading, offset, columns_, element_bytes_, previous_);
+                back.load(loader_for<T>(rules_.y_dtype), reading, offset, columns_, element_bytes_,
+                          previous_);
                 for (std::int64_t n = 0; n < length_; ++n) result.v[n] = previous_[n] + result.v[n];
             }
         }
         if (!stored)
-            place_->store(storer_, result.v, place_->y, offset, layout.y_axis[2], layout.y_lane, columns_,
-                          element_bytes_);
+            place_->store(storer_, result.v, place_->y, offset, layout.y_axis[2], layout.y_lane,
+                          columns_, element_bytes_);
         if constexpr (Op::indexed) {
             if (rules_.indices) store_indices(plane, row, result);
         }
@@ -236,18 +248,21 @@ template <class Op> class Finish {
 
     POOLWISE_APART void store_indices(std::int64_t plane, std::int64_t row, Row result) {
         const Layout& layout = *rules_.layout;
-        for (std::int64_t n = 0; n < length_; ++n) wide_[n] = static_cast<std::int64_t>(result.i[n]);
+        for (std::int64_t n = 0; n < length_; ++n)
+            wide_[n] = static_cast<std::int64_t>(result.i[n]);
         if (rules_.patch_empty) {
             for (std::int64_t c = 0; c < columns_; ++c) {
-                if (rules_.divisors[0][plane] * rules_.divisors[1][row] * rules_.divisors[2][column_ + c] != 0)
+                if (rules_.divisors[0][plane] * rules_.divisors[1][row] *
+                        rules_.divisors[2][column_ + c] !=
+                    0)
                     continue;
                 for (std::int64_t l = 0; l < place_->lanes; ++l) wide_[c * place_->lanes + l] = -1;
             }
         }
         const std::int64_t offset =
             plane * layout.i_axis[0] + row * layout.i_axis[1] + column_ * layout.i_axis[2];
-        place_->store(storer_of<std::int64_t, std::int64_t>(), wide_, place_->indices, offset, layout.i_axis[2],
-                      layout.i_lane, columns_, 8);
+        place_->store(storer_of<std::int64_t, std::int64_t>(), wide_, place_->indices, offset,
+                      layout.i_axis[2], layout.i_lane, columns_, 8);
     }
 
     FinishRules rules_;

@@ -1,8 +1,8 @@
 // What every kernel file needs: the instruction set's namespace, loop hints, and integer helpers.
 //
-// Kernels are compiled once per instruction set with POOLWISE_ISA naming the namespace. They use plain
-// loops over contiguous rows; POOLWISE_LANES tells the compiler that rows of one loop never overlap in a
-// way that matters (they are equal or apart), which is all it needs to vectorise.
+// Kernels are compiled once per instruction set with POOLWISE_ISA naming the namespace. They use
+// plain loops over contiguous rows; POOLWISE_LANES tells the compiler that rows of one loop never
+// overlap in a way that matters (they are equal or apart), which is all it needs to vectorise.
 #pragma once
 
 #include "table.h"
@@ -17,7 +17,8 @@
 #define POOLWISE_LANES _Pragma("GCC ivdep")
 #endif
 #define POOLWISE_RESTRICT __restrict__
-// Loops over whole rows cost far more than a call: kept apart, each is compiled once, not at every use.
+// Loops over whole rows cost far more than a call: kept apart, each is compiled once, not at every
+// use.
 #define POOLWISE_APART __attribute__((noinline))
 
 namespace poolwise::POOLWISE_ISA {
@@ -28,8 +29,8 @@ __extension__ typedef __int128 Int128;
 template <class T> inline T smaller(T a, T b) { return b < a ? b : a; }
 template <class T> inline T larger(T a, T b) { return a < b ? b : a; }
 
-// The instruction set this translation unit was really compiled for: not a name passed in, so that a test
-// can catch a build that lost its flags.
+// The instruction set this translation unit was really compiled for: not a name passed in, so that
+// a test can catch a build that lost its flags.
 inline const char* compiled_isa() {
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
     return "avx512";

@@ -1,7 +1,7 @@
 // lp pooling, window by window: y = m (Σ (|x| / m)^p)^(1/p) with m the window's largest |x|.
 //
-// The scale is the window's own, so nothing overflows and small windows beside large values keep their
-// digits. All of it is computed in double. Cost: one power per window cell.
+// The scale is the window's own, so nothing overflows and small windows beside large values keep
+// their digits. All of it is computed in double. Cost: one power per window cell.
 #pragma once
 
 #include "finish.h"
@@ -18,18 +18,21 @@ struct Powers {
     double p;
     bool infinite;
     explicit Powers(double exponent) : p(exponent), infinite(exponent == __builtin_inf()) {}
-    double raise(double ratio) const { return p == 2 ? ratio * ratio : p == 1 ? ratio : pow(ratio, p); }
+    double raise(double ratio) const {
+        return p == 2 ? ratio * ratio : p == 1 ? ratio : pow(ratio, p);
+    }
     double root(double sum) const { return p == 2 ? sqrt(sum) : p == 1 ? sum : pow(sum, 1.0 / p); }
     double slope(double ratio) const { return p == 2 ? ratio : p == 1 ? 1.0 : pow(ratio, p - 1); }
 };
 
 // One plane of the input as contiguous doubles.
-inline void read_plane(const Layout& layout, const char* base, Dtype dtype, const std::int64_t size[3], double* to) {
+inline void read_plane(const Layout& layout, const char* base, Dtype dtype,
+                       const std::int64_t size[3], double* to) {
     const Loader<double> loader = loader_for<double>(dtype);
     for (std::int64_t d = 0; d < size[0]; ++d)
         for (std::int64_t h = 0; h < size[1]; ++h)
-            loader.run(base + d * layout.x_axis[0] + h * layout.x_axis[1], layout.x_axis[2], size[2],
-                       to + (d * size[1] + h) * size[2]);
+            loader.run(base + d * layout.x_axis[0] + h * layout.x_axis[1], layout.x_axis[2],
+                       size[2], to + (d * size[1] + h) * size[2]);
 }
 
 // visit(cell) for every cell of window (o0, o1, o2), row-major
@@ -46,16 +49,21 @@ struct WindowNorm {
     std::int64_t winner;
 };
 
-inline WindowNorm window_norm(const LpJob& job, const Powers& powers, const double* x, const std::int64_t o[3]) {
+inline WindowNorm window_norm(const LpJob& job, const Powers& powers, const double* x,
+                              const std::int64_t o[3]) {
     double largest = 0, nan = 0;
     std::int64_t winner = -1;
     each_cell(job, o, [&](std::int64_t c) {
         const double a = magnitude(x[c]);
         if (a != a) nan = a;
-        if (a > largest || winner < 0) { largest = a; winner = c; }
+        if (a > largest || winner < 0) {
+            largest = a;
+            winner = c;
+        }
     });
     if (nan != 0) return {nan, nan, winner};
-    if (largest == 0 || largest == __builtin_inf() || powers.infinite) return {largest, largest, winner};
+    if (largest == 0 || largest == __builtin_inf() || powers.infinite)
+        return {largest, largest, winner};
     double sum = 0;
     each_cell(job, o, [&](std::int64_t c) { sum += powers.raise(magnitude(x[c]) / largest); });
     return {largest * powers.root(sum), largest, winner};
@@ -86,8 +94,8 @@ void lp_forward_unit(const LpJob& job, std::int64_t unit, char* scratch) {
     });
 }
 
-// dx = sign(x) Σ g (|x| / y)^(p-1), over the windows of every grid; 0 where y or x is 0. The ratio is at
-// most 1: nothing overflows. The jobs share x and dx, so they number their planes alike.
+// dx = sign(x) Σ g (|x| / y)^(p-1), over the windows of every grid; 0 where y or x is 0. The ratio
+// is at most 1: nothing overflows. The jobs share x and dx, so they number their planes alike.
 void lp_backward_unit(const LpJob* jobs, int count, std::int64_t unit, char* scratch) {
     const LpJob& first = jobs[0];
     const std::int64_t* size = first.input_size;

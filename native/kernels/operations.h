@@ -1,8 +1,8 @@
 // The associative operations a window is reduced by, and the few loops over rows that apply them.
 //
-// An operation joins an earlier and a later element and may be bracketed in any way as long as the order
-// stays: maxima keep the first of equals (so -0.0 before 0.0 stays -0.0) and the last NaN, which is
-// PyTorch's rule and is what makes "left to right, then top to bottom" row-major order.
+// An operation joins an earlier and a later element and may be bracketed in any way as long as the
+// order stays: maxima keep the first of equals (so -0.0 before 0.0 stays -0.0) and the last NaN,
+// which is PyTorch's rule and is what makes "left to right, then top to bottom" row-major order.
 #pragma once
 
 #include "convert.h"
@@ -11,10 +11,16 @@ namespace poolwise::POOLWISE_ISA {
 namespace {
 
 template <class T> struct Limits;
-template <> struct Limits<float> { static constexpr float low = -__builtin_inff(), high = __builtin_inff(); };
-template <> struct Limits<double> { static constexpr double low = -__builtin_inf(), high = __builtin_inf(); };
-#define POOLWISE_LIMITS(T, LOW, HIGH) \
-    template <> struct Limits<T> { static constexpr T low = LOW, high = HIGH; };
+template <> struct Limits<float> {
+    static constexpr float low = -__builtin_inff(), high = __builtin_inff();
+};
+template <> struct Limits<double> {
+    static constexpr double low = -__builtin_inf(), high = __builtin_inf();
+};
+#define POOLWISE_LIMITS(T, LOW, HIGH)              \
+    template <> struct Limits<T> {                 \
+        static constexpr T low = LOW, high = HIGH; \
+    };
 POOLWISE_LIMITS(std::int8_t, INT8_MIN, INT8_MAX)
 POOLWISE_LIMITS(std::int16_t, INT16_MIN, INT16_MAX)
 POOLWISE_LIMITS(std::int32_t, INT32_MIN, INT32_MAX)
@@ -41,10 +47,14 @@ template <class T, bool Min> struct Extreme {
         T* v = nullptr;
         Row at(std::int64_t n) const { return {v + n}; }
     };
-    struct Element { T v; };
+    struct Element {
+        T v;
+    };
     static inline Element get(Row r, std::int64_t n) { return {r.v[n]}; }
     static inline void put(Row r, std::int64_t n, Element e) { r.v[n] = e.v; }
-    static inline Element join(Element a, Element b) { return {later_wins<T, Min>(a.v, b.v) ? b.v : a.v}; }
+    static inline Element join(Element a, Element b) {
+        return {later_wins<T, Min>(a.v, b.v) ? b.v : a.v};
+    }
     static inline Element join_unordered(Element a, Element b) { return join(a, b); }
     static inline Element nothing() { return {identity}; }
 };
@@ -58,7 +68,9 @@ template <class T> struct Sum {
         T* v = nullptr;
         Row at(std::int64_t n) const { return {v + n}; }
     };
-    struct Element { T v; };
+    struct Element {
+        T v;
+    };
     static inline Element get(Row r, std::int64_t n) { return {r.v[n]}; }
     static inline void put(Row r, std::int64_t n, Element e) { r.v[n] = e.v; }
     static inline Element join(Element a, Element b) { return {static_cast<T>(a.v + b.v)}; }
@@ -77,9 +89,15 @@ template <class T, class I, bool Min> struct Winner {
         I* i = nullptr;
         Row at(std::int64_t n) const { return {v + n, i + n}; }
     };
-    struct Element { T v; I i; };
+    struct Element {
+        T v;
+        I i;
+    };
     static inline Element get(Row r, std::int64_t n) { return {r.v[n], r.i[n]}; }
-    static inline void put(Row r, std::int64_t n, Element e) { r.v[n] = e.v; r.i[n] = e.i; }
+    static inline void put(Row r, std::int64_t n, Element e) {
+        r.v[n] = e.v;
+        r.i[n] = e.i;
+    }
     static inline Element join(Element a, Element b) {
         const bool later = later_wins<T, Min>(a.v, b.v);
         return {later ? b.v : a.v, later ? b.i : a.i};
@@ -95,7 +113,8 @@ template <class T, class I, bool Min> struct Winner {
 
 // target[n] = a joined over `Count` rows, in order; target may be one of the rows.
 template <class Op, int Count>
-POOLWISE_APART void join_rows(typename Op::Row target, const typename Op::Row* rows, std::int64_t count) {
+POOLWISE_APART void join_rows(typename Op::Row target, const typename Op::Row* rows,
+                              std::int64_t count) {
     typename Op::Row r[Count];
     for (int t = 0; t < Count; ++t) r[t] = rows[t];
     POOLWISE_LANES
@@ -114,7 +133,8 @@ POOLWISE_APART void join_rows(typename Op::Row target, const typename Op::Row* r
 constexpr int most_rows_at_once = 6;
 
 template <class Op>
-POOLWISE_APART void join_some(typename Op::Row target, const typename Op::Row* rows, int how_many, std::int64_t count) {
+POOLWISE_APART void join_some(typename Op::Row target, const typename Op::Row* rows, int how_many,
+                              std::int64_t count) {
     switch (how_many) {
         case 1: join_rows<Op, 1>(target, rows, count); break;
         case 2: join_rows<Op, 2>(target, rows, count); break;
@@ -152,13 +172,12 @@ template <class Op> struct Joiner {
     }
 };
 
-template <class Op>
-POOLWISE_APART void fill_nothing(typename Op::Row target, std::int64_t count) {
+template <class Op> POOLWISE_APART void fill_nothing(typename Op::Row target, std::int64_t count) {
     for (std::int64_t n = 0; n < count; ++n) Op::put(target, n, Op::nothing());
 }
 
-// Scratch memory of one unit of work, handed out piece by piece. Rows start on a cache line, and a row
-// more than asked keeps rows of a power of two from sharing their cache sets.
+// Scratch memory of one unit of work, handed out piece by piece. Rows start on a cache line, and a
+// row more than asked keeps rows of a power of two from sharing their cache sets.
 struct Arena {
     char* next;
     template <class T> T* take(std::int64_t count) {

@@ -1,10 +1,11 @@
 // The rows kernel: windows over one to three axes, in three passes that each touch a row once.
 //
-// Along a row (here): fold `stride` cells into one, then double: M4[i] = M1[i..i+3], M16[i] = M4[i], M4[i+4],
-// … so a window of k costs about log4(k) passes over a row in L1 instead of k. Maxima may overlap their
-// last terms; sums add the base-4 digits of k. Across rows and planes: see stack.h. Lanes (channels beside
-// each other) only change the distance of neighbours from 1 to `lanes`, so NHWC is the same code.
-// Cost per output: about log4(kw) + 3 vector operations per lane. Order is row-major throughout.
+// Along a row (here): fold `stride` cells into one, then double: M4[i] = M1[i..i+3], M16[i] =
+// M4[i], M4[i+4], … so a window of k costs about log4(k) passes over a row in L1 instead of k.
+// Maxima may overlap their last terms; sums add the base-4 digits of k. Across rows and planes: see
+// stack.h. Lanes (channels beside each other) only change the distance of neighbours from 1 to
+// `lanes`, so NHWC is the same code. Cost per output: about log4(kw) + 3 vector operations per
+// lane. Order is row-major throughout.
 #pragma once
 
 #include "finish.h"
@@ -89,14 +90,16 @@ template <class Op> class RowsUnit {
             columns_of_ = arena_.template take<I>(n);
             for (std::int64_t c = 0; c < source_columns_; ++c) {
                 const std::int64_t index = index_of_column(low_ + c);
-                for (std::int64_t l = 0; l < lanes_; ++l) columns_of_[c * lanes_ + l] = static_cast<I>(index);
+                for (std::int64_t l = 0; l < lanes_; ++l)
+                    columns_of_[c * lanes_ + l] = static_cast<I>(index);
             }
             source_.i = columns_of_;
         }
     }
 
-    // Padding left of the map carries the index of the first cell its windows really see: when everything
-    // in a window is the identity, that cell is the answer, and padding comes first in the window.
+    // Padding left of the map carries the index of the first cell its windows really see: when
+    // everything in a window is the identity, that cell is the answer, and padding comes first in
+    // the window.
     std::int64_t index_of_column(std::int64_t column) const {
         if (column >= 0) return column < row_.source_size ? column : -1;
         const std::int64_t steps = (-column + row_.dilation - 1) / row_.dilation;
@@ -104,11 +107,14 @@ template <class Op> class RowsUnit {
         return first < row_.source_size ? first : -1;
     }
 
-    template <class Emit> void reduce_plane(std::int64_t d, std::int64_t first, std::int64_t last, Emit&& emit) {
+    template <class Emit>
+    void reduce_plane(std::int64_t d, std::int64_t first, std::int64_t last, Emit&& emit) {
         Arena mark = arena_;
         {
             Stack<Op> stack(g_.program[1], length_, arena_);
-            stack.run(first, last, [&](std::int64_t h, Row slot) { return reduce_row(d, h, slot); }, emit);
+            stack.run(
+                first, last, [&](std::int64_t h, Row slot) { return reduce_row(d, h, slot); },
+                emit);
         }
         arena_ = mark;
     }
@@ -144,17 +150,20 @@ template <class Op> class RowsUnit {
         const std::int64_t width = g_.source_size[2];
         const std::int64_t offset = d * layout.x_axis[0] + h * layout.x_axis[1];
         Row row = source_;
-        // The columns [from, to) of the real row that this tile needs, and where they stand in the tile.
+        // The columns [from, to) of the real row that this tile needs, and where they stand in the
+        // tile.
         const bool sliding = row_.mode != RowMode::intervals;
         const std::int64_t expand = sliding ? row_.expand : 1;
-        const std::int64_t from = sliding ? larger<std::int64_t>(0, (low_ + expand - 1) / expand) : 0;
+        const std::int64_t from =
+            sliding ? larger<std::int64_t>(0, (low_ + expand - 1) / expand) : 0;
         const std::int64_t end = low_ + source_columns_;
         const std::int64_t to = smaller(width, end <= 0 ? 0 : (end + expand - 1) / expand);
         const bool complete = expand == 1 && low_ >= 0 && end <= width;
         const std::int64_t element_bytes = sizeof(T);
         const bool dense = layout.x_axis[2] == lanes_ * element_bytes &&
                            (lanes_ == 1 || layout.x_lane == element_bytes);
-        if (complete && loader_.in_place && dense && !place_.gather && job_.divide != Divide::source) {
+        if (complete && loader_.in_place && dense && !place_.gather &&
+            job_.divide != Divide::source) {
             row.v = reinterpret_cast<T*>(const_cast<char*>(place_.x[0] + offset)) + low_ * lanes_;
             return row;
         }
@@ -164,7 +173,8 @@ template <class Op> class RowsUnit {
             if (from >= to) return row;
         }
         T* loaded = expand == 1 ? target + (from - low_) * lanes_ : raw_;
-        place_.load(loader_, layout, offset + from * layout.x_axis[2], to - from, size_of(job_.x_dtype), loaded);
+        place_.load(loader_, layout, offset + from * layout.x_axis[2], to - from,
+                    size_of(job_.x_dtype), loaded);
         if (job_.divide == Divide::source) divide_source(d, h, from, to, loaded);
         if (expand > 1) {
             for (std::int64_t c = from; c < to; ++c)
@@ -174,12 +184,14 @@ template <class Op> class RowsUnit {
         return row;
     }
 
-    POOLWISE_APART void divide_source(std::int64_t d, std::int64_t h, std::int64_t from, std::int64_t to, T* values) const {
+    POOLWISE_APART void divide_source(std::int64_t d, std::int64_t h, std::int64_t from,
+                                      std::int64_t to, T* values) const {
         if constexpr (floating<T>) {
             const T across = static_cast<T>(job_.divisors[0][d] * job_.divisors[1][h]);
             for (std::int64_t c = from; c < to; ++c) {
-                const T divisor = job_.divisor_override ? static_cast<T>(job_.divisor_override)
-                                                        : across * static_cast<T>(job_.divisors[2][c]);
+                const T divisor = job_.divisor_override
+                                      ? static_cast<T>(job_.divisor_override)
+                                      : across * static_cast<T>(job_.divisors[2][c]);
                 T* at = values + (c - from) * lanes_;
                 for (std::int64_t l = 0; l < lanes_; ++l) at[l] /= divisor;
             }
@@ -191,7 +203,8 @@ template <class Op> class RowsUnit {
         for (std::int64_t c = 0; c < columns_; ++c) {
             std::int64_t u = row_.starts[column_ + c];
             const std::int64_t stop = row_.stops[column_ + c];
-            for (std::int64_t l = 0; l < lanes_; ++l) Op::put(target, c * lanes_ + l, Op::nothing());
+            for (std::int64_t l = 0; l < lanes_; ++l)
+                Op::put(target, c * lanes_ + l, Op::nothing());
             bool started = false;
             for (; u < stop; u += step) {
                 if (expand > 1 && u % expand != 0) continue;
@@ -245,7 +258,8 @@ template <class Op> class RowsUnit {
     }
 
     // target[c] = the first `width` cells of source block c, which begins at c * stride.
-    POOLWISE_APART void fold(Row source, Row target, std::int64_t columns, std::int64_t width) const {
+    POOLWISE_APART void fold(Row source, Row target, std::int64_t columns,
+                             std::int64_t width) const {
         if (lanes_ == 1) {
             switch (row_.stride) {
                 case 2: return fold_by<2>(source, target, columns, width);
@@ -267,7 +281,8 @@ template <class Op> class RowsUnit {
         }
     }
 
-    template <int Stride> static void fold_by(Row source, Row target, std::int64_t columns, std::int64_t width) {
+    template <int Stride>
+    static void fold_by(Row source, Row target, std::int64_t columns, std::int64_t width) {
         switch (width) {
             case 1: return fold_exactly<Stride, 1>(source, target, columns);
             case 2: return fold_exactly<Stride, 2>(source, target, columns);
@@ -275,7 +290,8 @@ template <class Op> class RowsUnit {
             default: return fold_exactly<Stride, 4>(source, target, columns);
         }
     }
-    template <int Stride, int Width> static void fold_exactly(Row source, Row target, std::int64_t columns) {
+    template <int Stride, int Width>
+    static void fold_exactly(Row source, Row target, std::int64_t columns) {
         POOLWISE_LANES
         for (std::int64_t c = 0; c < columns; ++c) {
             typename Op::Element e = Op::get(source, c * Stride);
@@ -286,8 +302,10 @@ template <class Op> class RowsUnit {
         }
     }
 
-    // target[c] = `width` cells of source from c on, `step` apart. Temporaries from `spare` on are free.
-    POOLWISE_APART void slide(Row source, Row target, std::int64_t width, std::int64_t columns, std::int64_t step, int spare = 0) {
+    // target[c] = `width` cells of source from c on, `step` apart. Temporaries from `spare` on are
+    // free.
+    POOLWISE_APART void slide(Row source, Row target, std::int64_t width, std::int64_t columns,
+                              std::int64_t step, int spare = 0) {
         const std::int64_t count = columns * lanes_, shift = step * lanes_;
         Row taps[most_rows_at_once];
         if (width <= 5) {
@@ -321,7 +339,8 @@ template <class Op> class RowsUnit {
                 const std::int64_t digit = rest % 4;
                 int held = 0;
                 if (started) taps[held++] = target;
-                for (std::int64_t t = 0; t < digit; ++t) taps[held++] = current.at((at + t * reach) * shift);
+                for (std::int64_t t = 0; t < digit; ++t)
+                    taps[held++] = current.at((at + t * reach) * shift);
                 if (digit) {
                     join_some<Op>(target, taps, held, count);
                     started = true;

@@ -1,9 +1,9 @@
 // The segments kernel: bins, pyramids and whole maps, reading the input once for all of them.
 //
-// The axes are cut at every bin edge of every grid. Each segment is reduced once (rows first, lane by lane,
-// then along the row), and every bin of every level combines whole segments, of which there are few.
-// Adaptive bins overlap by a cell at most, so there are about twice as many segments as bins.
-// Cost per input element: one load and one join.
+// The axes are cut at every bin edge of every grid. Each segment is reduced once (rows first, lane
+// by lane, then along the row), and every bin of every level combines whole segments, of which
+// there are few. Adaptive bins overlap by a cell at most, so there are about twice as many segments
+// as bins. Cost per input element: one load and one join.
 #pragma once
 
 #include "finish.h"
@@ -11,12 +11,14 @@
 namespace poolwise::POOLWISE_ISA {
 namespace {
 
-// Sixteen accumulators beside each other, whatever the registers are: the same bits on every machine.
+// Sixteen accumulators beside each other, whatever the registers are: the same bits on every
+// machine.
 template <class T> struct Beside {
     typedef T Vector __attribute__((vector_size(16 * sizeof(T)), aligned(sizeof(T)), may_alias));
 };
 
-template <class Op> POOLWISE_APART typename Op::Value reduce_run(const typename Op::Value* x, std::int64_t count) {
+template <class Op>
+POOLWISE_APART typename Op::Value reduce_run(const typename Op::Value* x, std::int64_t count) {
     using T = typename Op::Value;
     typename Op::Element total = {x[0]};
     std::int64_t at = 1;
@@ -93,7 +95,8 @@ template <class Op> class SegmentsUnit {
         Row buffers[row_buffers];
         for (Row& b : buffers) b = arena_.template row<Op>(length);
         const std::int64_t pairs = segments_[0] * segments_[1];
-        const std::int64_t first = pairs * piece_ / job_.pieces, last = pairs * (piece_ + 1) / job_.pieces;
+        const std::int64_t first = pairs * piece_ / job_.pieces,
+                           last = pairs * (piece_ + 1) / job_.pieces;
         for (std::int64_t pair = first; pair < last; ++pair) {
             const std::int64_t s0 = pair / segments_[1], s1 = pair % segments_[1];
             if (!job_.axes[0].used[s0] || !job_.axes[1].used[s1]) continue;
@@ -105,7 +108,8 @@ template <class Op> class SegmentsUnit {
             joiner.finish();
             for (std::int64_t s2 = 0; s2 < segments_[2]; ++s2) {
                 if (!job_.axes[2].used[s2]) continue;
-                reduce_columns(reduced, job_.axes[2].edges[s2], job_.axes[2].edges[s2 + 1], cell(s0, s1, s2));
+                reduce_columns(reduced, job_.axes[2].edges[s2], job_.axes[2].edges[s2 + 1],
+                               cell(s0, s1, s2));
             }
         }
         arena_ = mark;
@@ -115,7 +119,8 @@ template <class Op> class SegmentsUnit {
         const std::int64_t width = job_.axes[2].size;
         const std::int64_t offset = d * layout_.x_axis[0] + h * layout_.x_axis[1];
         const std::int64_t bytes = sizeof(T);
-        const bool dense = layout_.x_axis[2] == lanes_ * bytes && (lanes_ == 1 || layout_.x_lane == bytes);
+        const bool dense =
+            layout_.x_axis[2] == lanes_ * bytes && (lanes_ == 1 || layout_.x_lane == bytes);
         Row row = buffer;
         if (loader_.in_place && dense && !place_.gather)
             row.v = reinterpret_cast<T*>(const_cast<char*>(place_.x[0] + offset));
@@ -124,7 +129,8 @@ template <class Op> class SegmentsUnit {
         if constexpr (Op::indexed) {
             const std::int64_t base = (d * job_.axes[1].size + h) * width;
             for (std::int64_t c = 0; c < width; ++c)
-                for (std::int64_t l = 0; l < lanes_; ++l) buffer.i[c * lanes_ + l] = static_cast<I>(base + c);
+                for (std::int64_t l = 0; l < lanes_; ++l)
+                    buffer.i[c * lanes_ + l] = static_cast<I>(base + c);
         }
         return row;
     }
@@ -140,18 +146,21 @@ template <class Op> class SegmentsUnit {
         for (std::int64_t c = from + 1; c < to; ++c) {
             POOLWISE_LANES
             for (std::int64_t l = 0; l < lanes_; ++l)
-                Op::put(cell, l, Op::join_unordered(Op::get(cell, l), Op::get(row, c * lanes_ + l)));
+                Op::put(cell, l,
+                        Op::join_unordered(Op::get(cell, l), Op::get(row, c * lanes_ + l)));
         }
     }
 
-    // A float sum over a long row goes through double every block, so its error does not grow with the row.
+    // A float sum over a long row goes through double every block, so its error does not grow with
+    // the row.
     static T reduce_long_run(const T* x, std::int64_t count) {
         if constexpr (same<T, float> && !Op::idempotent) {
             constexpr std::int64_t block = 1024;
             if (count > block) {
                 double total = 0;
                 for (std::int64_t at = 0; at < count; at += block)
-                    total += static_cast<double>(reduce_run<Op>(x + at, smaller(block, count - at)));
+                    total +=
+                        static_cast<double>(reduce_run<Op>(x + at, smaller(block, count - at)));
                 return static_cast<float>(total);
             }
         }
@@ -163,9 +172,15 @@ template <class Op> class SegmentsUnit {
         const Arena mark = arena_;
         const SegmentGrid& grid = *target.grid;
         Place place;
-        place.locate(target.layout, job_.x, target.y, target.indices, group_, block_, job_.lane_block);
+        place.locate(target.layout, job_.x, target.y, target.indices, group_, block_,
+                     job_.lane_block);
         Finish<Op> finish;
-        const FinishRules rules{&target.layout, job_.y_dtype, target.indices != nullptr, job_.divide, false, false,
+        const FinishRules rules{&target.layout,
+                                job_.y_dtype,
+                                target.indices != nullptr,
+                                job_.divide,
+                                false,
+                                false,
                                 {target.divisors[0], target.divisors[1], target.divisors[2]},
                                 job_.divisor_override};
         finish.prepare(rules, place, 0, grid.output_size[2], arena_);
@@ -208,15 +223,17 @@ template <class Op> class SegmentsUnit {
         }
     }
 
-    // Segments are not combined in row-major order, which only the sign of a zero can tell. Zeros that win
-    // are looked up: the first cell of a dead channel ends the search.
+    // Segments are not combined in row-major order, which only the sign of a zero can tell. Zeros
+    // that win are looked up: the first cell of a dead channel ends the search.
     T first_zero(const std::int64_t from[3], const std::int64_t to[3], std::int64_t lane) const {
         const char* base = place_.gather ? place_.x[lane] : place_.x[0] + lane * layout_.x_lane;
         T value = 0;
         for (std::int64_t d = job_.axes[0].edges[from[0]]; d < job_.axes[0].edges[to[0]]; ++d)
             for (std::int64_t h = job_.axes[1].edges[from[1]]; h < job_.axes[1].edges[to[1]]; ++h)
-                for (std::int64_t w = job_.axes[2].edges[from[2]]; w < job_.axes[2].edges[to[2]]; ++w) {
-                    loader_.run(base + d * layout_.x_axis[0] + h * layout_.x_axis[1] + w * layout_.x_axis[2],
+                for (std::int64_t w = job_.axes[2].edges[from[2]]; w < job_.axes[2].edges[to[2]];
+                     ++w) {
+                    loader_.run(base + d * layout_.x_axis[0] + h * layout_.x_axis[1] +
+                                    w * layout_.x_axis[2],
                                 size_of(job_.x_dtype), 1, &value);
                     if (value == 0) return value;
                 }

@@ -1,9 +1,10 @@
-// Across rows: two stacks (van Herk / Gil-Werman), so a window of any height costs three joins per row.
+// Across rows: two stacks (van Herk / Gil-Werman), so a window of any height costs three joins per
+// row.
 //
-// A window [start, stop) is cut at its `split`: rows before it come from suffix reductions made when the
-// split moved, rows after it from a running prefix. Nothing is ever subtracted: the error of a sum is
-// bounded by its window, and an infinity or NaN stays inside the windows that see it. Low windows are
-// joined directly. Sources: van Herk 1992, Gil and Werman 1993.
+// A window [start, stop) is cut at its `split`: rows before it come from suffix reductions made
+// when the split moved, rows after it from a running prefix. Nothing is ever subtracted: the error
+// of a sum is bounded by its window, and an infinity or NaN stays inside the windows that see it.
+// Low windows are joined directly. Sources: van Herk 1992, Gil and Werman 1993.
 #pragma once
 
 #include "operations.h"
@@ -15,7 +16,8 @@ template <class Op> class Stack {
     using Row = typename Op::Row;
 
   public:
-    Stack(const RowProgram& program, std::int64_t length, Arena& arena) : p_(program), length_(length) {
+    Stack(const RowProgram& program, std::int64_t length, Arena& arena)
+        : p_(program), length_(length) {
         rows_ = arena.take<Row>(p_.ring);
         slots_ = arena.take<Row>(p_.ring);
         if (p_.ring > 1)
@@ -77,7 +79,8 @@ template <class Op> class Stack {
   private:
     Row& at(std::int64_t j) { return rows_[j % p_.ring]; }
 
-    // The real row behind row j of a stream, or -1: the rows between strided gradients do not exist.
+    // The real row behind row j of a stream, or -1: the rows between strided gradients do not
+    // exist.
     std::int64_t real_row(std::int64_t base, std::int64_t j) const {
         const std::int64_t row = base + j * p_.step;
         if (p_.expand == 1) return row;

@@ -1,7 +1,8 @@
 // What one instruction set's kernels offer: a table of functions, and the plain structs they read.
 //
-// Everything here is plain data: kernel translation units are compiled for instructions this machine may
-// not have, so they must share no inline function or template with the rest of the program.
+// Everything here is plain data: kernel translation units are compiled for instructions this
+// machine may not have, so they must share no inline function or template with the rest of the
+// program.
 #pragma once
 
 #include "../geometry.h"
@@ -10,9 +11,16 @@ namespace poolwise {
 
 // The accumulator a kernel computes in; the driver picks it from the dtypes and the reducer.
 enum class Accumulator : std::uint8_t {
-    float32, float64,
-    int8, int16, int32, int64,
-    uint8, uint16, uint32, uint64,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
     int128,
 };
 inline constexpr int accumulator_count = 11;
@@ -20,9 +28,9 @@ inline constexpr int accumulator_count = 11;
 enum class Operation : std::uint8_t { max, min, sum, argmax, argmin };
 inline constexpr int operation_count = 5;
 
-// Where the batch items and the three pooled axes of x, y and the indices lie, in bytes. Lanes are what a
-// vector register holds beside each other: channels that lie side by side in memory, or (`gather`) up to
-// sixteen small planes brought together, or one.
+// Where the batch items and the three pooled axes of x, y and the indices lie, in bytes. Lanes are
+// what a vector register holds beside each other: channels that lie side by side in memory, or
+// (`gather`) up to sixteen small planes brought together, or one.
 struct Layout {
     int batch_rank = 0;
     std::int64_t batch_shape[max_rank], x_batch[max_rank], y_batch[max_rank], i_batch[max_rank];
@@ -46,8 +54,8 @@ struct RowsJob {
     Divide divide = Divide::nothing;
     const std::int64_t* divisors[3] = {nullptr, nullptr, nullptr};
     std::int64_t divisor_override = 0;
-    bool accumulate = false;         // y += result (float32 and float64 only)
-    bool patch_empty = false;        // some windows see no cell: their index is -1
+    bool accumulate = false;   // y += result (float32 and float64 only)
+    bool patch_empty = false;  // some windows see no cell: their index is -1
     std::int64_t groups = 1, lane_blocks = 1, lane_block = 1;
     std::int64_t column_tiles = 1, column_tile = 1, bands = 1, band = 1;
     std::int64_t scratch_bytes = 0;  // each thread's
@@ -61,8 +69,8 @@ struct SegmentsTarget {
     const std::int64_t* divisors[3] = {nullptr, nullptr, nullptr};
 };
 
-// Segments kernel: every grid of a plan. A unit is a plane group, or (`cells` given) a piece of one: then
-// the segments go to `cells` first, and a second run with `combine` makes the bins.
+// Segments kernel: every grid of a plan. A unit is a plane group, or (`cells` given) a piece of
+// one: then the segments go to `cells` first, and a second run with `combine` makes the bins.
 struct SegmentsJob {
     const SegmentAxis* axes = nullptr;
     const SegmentsTarget* targets = nullptr;
@@ -90,8 +98,8 @@ struct WinnersJob {
     std::int64_t scratch_bytes = 0;
 };
 
-// lp: a unit is one plane. Forward: x to y. Backward: x and dy to dx, which stands as the layout's y, with
-// dy as its indices.
+// lp: a unit is one plane. Forward: x to y. Backward: x and dy to dx, which stands as the layout's
+// y, with dy as its indices.
 struct LpJob {
     Layout layout;
     const char* x = nullptr;
@@ -108,12 +116,15 @@ struct LpJob {
 
 struct KernelTable {
     const char* isa;
-    void (*rows[operation_count][accumulator_count])(const RowsJob&, std::int64_t unit, char* scratch);
-    void (*segments[operation_count][accumulator_count])(const SegmentsJob&, std::int64_t unit, char* scratch);
+    void (*rows[operation_count][accumulator_count])(const RowsJob&, std::int64_t unit,
+                                                     char* scratch);
+    void (*segments[operation_count][accumulator_count])(const SegmentsJob&, std::int64_t unit,
+                                                         char* scratch);
     bool (*check_indices)(const WinnersJob&, std::int64_t unit);
     void (*scatter)(const WinnersJob&, std::int64_t unit, char* scratch);
-    void (*convert_strided)(const char* source, Dtype source_dtype, std::int64_t source_stride, char* target,
-                            Dtype target_dtype, std::int64_t target_stride, std::int64_t count);
+    void (*convert_strided)(const char* source, Dtype source_dtype, std::int64_t source_stride,
+                            char* target, Dtype target_dtype, std::int64_t target_stride,
+                            std::int64_t count);
     void (*lp_forward)(const LpJob&, std::int64_t unit, char* scratch);
     void (*lp_backward)(const LpJob* jobs, int count, std::int64_t unit, char* scratch);
 };

@@ -1,7 +1,8 @@
 // Winners' gradients and unpooling: values go to the cells whose indices they carry.
 //
-// Windows are taken in row-major order, plane by plane, so overlapping windows add in one fixed order and
-// the result has the same bits for any number of threads. Indices were checked before anything is written.
+// Windows are taken in row-major order, plane by plane, so overlapping windows add in one fixed
+// order and the result has the same bits for any number of threads. Indices were checked before
+// anything is written.
 #pragma once
 
 #include "finish.h"
@@ -30,7 +31,8 @@ struct WinnersUnit {
         const std::int64_t* stride = job.layout.x_axis;
         if (flat) return base + index * stride[2];
         const std::int64_t w = index % job.dx_size[2], rest = index / job.dx_size[2];
-        return base + rest / job.dx_size[1] * stride[0] + rest % job.dx_size[1] * stride[1] + w * stride[2];
+        return base + rest / job.dx_size[1] * stride[0] + rest % job.dx_size[1] * stride[1] +
+               w * stride[2];
     }
 
     // visit(lane, index address, dy address) for every output in order
@@ -65,10 +67,13 @@ template <class T> void scatter_as(const WinnersJob& job, std::int64_t unit) {
     if (job.zero_first) {
         for (std::int64_t d = 0; d < job.dx_size[0]; ++d)
             for (std::int64_t h = 0; h < job.dx_size[1]; ++h) {
-                char* row = const_cast<char*>(u.place.x[0]) + d * layout.x_axis[0] + h * layout.x_axis[1];
+                char* row =
+                    const_cast<char*>(u.place.x[0]) + d * layout.x_axis[0] + h * layout.x_axis[1];
                 const std::int64_t bytes = sizeof(T);
-                if (layout.x_axis[2] == u.place.lanes * bytes && (u.place.lanes == 1 || layout.x_lane == bytes)) {
-                    __builtin_memset(row, 0, static_cast<std::size_t>(job.dx_size[2] * u.place.lanes * bytes));
+                if (layout.x_axis[2] == u.place.lanes * bytes &&
+                    (u.place.lanes == 1 || layout.x_lane == bytes)) {
+                    __builtin_memset(
+                        row, 0, static_cast<std::size_t>(job.dx_size[2] * u.place.lanes * bytes));
                     continue;
                 }
                 for (std::int64_t w = 0; w < job.dx_size[2]; ++w)

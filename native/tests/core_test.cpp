@@ -1,5 +1,6 @@
-// The core alone, without Python, for sanitizer runs: every kernel over a grid of geometries, layouts and
-// dtypes against plain loops, and the thread pool under the uses it promises to survive.
+// The core alone, without Python, for sanitizer runs: every kernel over a grid of geometries,
+// layouts and dtypes against plain loops, and the thread pool under the uses it promises to
+// survive.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -47,7 +48,9 @@ struct Array {
         }
         bytes.resize(static_cast<std::size_t>(stride));
     }
-    ArrayView view() { return {bytes.data(), static_cast<int>(shape.size()), shape.data(), strides.data()}; }
+    ArrayView view() {
+        return {bytes.data(), static_cast<int>(shape.size()), shape.data(), strides.data()};
+    }
     template <class T> T& at(const std::vector<std::int64_t>& i) {
         std::int64_t offset = 0;
         for (std::size_t d = 0; d < i.size(); ++d) offset += i[d] * strides[d];
@@ -109,10 +112,12 @@ template <> Dtype dtype_of<std::int16_t>() { return Dtype::int16; }
 template <> Dtype dtype_of<std::int64_t>() { return Dtype::int64; }
 
 // x: (batch, rows, columns) or (batch, rows, columns, lanes), pooled over axes 1 and 2.
-template <class T> void check_case(const Axis& rows, const Axis& columns, bool lanes_inside, std::mt19937& random) {
+template <class T>
+void check_case(const Axis& rows, const Axis& columns, bool lanes_inside, std::mt19937& random) {
     const std::vector<std::int64_t> shape = {2, rows.size, columns.size, 3};
     const std::vector<std::int64_t> out_shape = {2, rows.count, columns.count, 3};
-    const std::vector<int> order = lanes_inside ? std::vector<int>{0, 1, 2, 3} : std::vector<int>{0, 3, 1, 2};
+    const std::vector<int> order =
+        lanes_inside ? std::vector<int>{0, 1, 2, 3} : std::vector<int>{0, 3, 1, 2};
     Array x(shape, sizeof(T), order), y(out_shape, sizeof(T), order), index(out_shape, 8, order);
     std::uniform_int_distribution<int> value(-9, 9);
     x.each([&](const auto& i) { x.template at<T>(i) = static_cast<T>(value(random)); });
@@ -124,7 +129,9 @@ template <class T> void check_case(const Axis& rows, const Axis& columns, bool l
 
     for (const bool indexed : {false, true}) {
         const ForwardJob job{plan.get(), x.view(), &y_view, indexed ? &index_view : nullptr, axes};
-        expect(pool_forward(&job, 1, dtype_of<T>(), dtype_of<T>(), {ReducerKind::max, 2, true, 0}) == Status::ok, name);
+        expect(pool_forward(&job, 1, dtype_of<T>(), dtype_of<T>(),
+                            {ReducerKind::max, 2, true, 0}) == Status::ok,
+               name);
         y.each([&](const auto& o) {
             bool seen = false;
             T best = 0;
@@ -147,19 +154,23 @@ template <class T> void check_case(const Axis& rows, const Axis& columns, bool l
     Array sums(out_shape, sizeof(Total), order);
     const ArrayView sums_view = sums.view();
     const ForwardJob job{plan.get(), x.view(), &sums_view, nullptr, axes};
-    expect(pool_forward(&job, 1, dtype_of<T>(), total_dtype, {ReducerKind::sum, 2, true, 0}) == Status::ok, name);
+    expect(pool_forward(&job, 1, dtype_of<T>(), total_dtype, {ReducerKind::sum, 2, true, 0}) ==
+               Status::ok,
+           name);
     sums.each([&](const auto& o) {
         Total total = 0;
         for (const std::int64_t h : in_rows[o[1]])
             for (const std::int64_t w : in_columns[o[2]])
                 total += static_cast<Total>(x.template at<T>({o[0], h, w, o[3]}));
-        expect(sums.template at<Total>(o) == total, "sum " + name);  // small integers: exact in any order
+        expect(sums.template at<Total>(o) == total,
+               "sum " + name);  // small integers: exact in any order
     });
     if constexpr (std::is_floating_point_v<T>) {
         Array dx(shape, sizeof(T), order);
         const Lists of_rows = readers_of(rows), of_columns = readers_of(columns);
         const BackwardJob back{plan.get(), dx.view(), &sums_view, axes, {}};
-        expect(pool_backward(back, dtype_of<T>(), {ReducerKind::sum, 2, true, 0}) == Status::ok, name);
+        expect(pool_backward(back, dtype_of<T>(), {ReducerKind::sum, 2, true, 0}) == Status::ok,
+               name);
         dx.each([&](const auto& i) {
             double total = 0;
             for (const std::int64_t oh : of_rows[i[1]])
@@ -173,9 +184,12 @@ template <class T> void check_case(const Axis& rows, const Axis& columns, bool l
         expect(pool_scatter(scatter, dtype_of<T>()) == Status::bad_index, "bad index " + name);
         const ArrayView norms = y.view();
         const ForwardJob lp{plan.get(), x.view(), &norms, nullptr, axes};
-        expect(pool_forward(&lp, 1, dtype_of<T>(), dtype_of<T>(), {ReducerKind::lp, 3, true, 0}) == Status::ok, name);
+        expect(pool_forward(&lp, 1, dtype_of<T>(), dtype_of<T>(), {ReducerKind::lp, 3, true, 0}) ==
+                   Status::ok,
+               name);
         const BackwardJob lp_back{plan.get(), dx.view(), &norms, axes, x.view()};
-        expect(pool_backward(lp_back, dtype_of<T>(), {ReducerKind::lp, 3, true, 0}) == Status::ok, name);
+        expect(pool_backward(lp_back, dtype_of<T>(), {ReducerKind::lp, 3, true, 0}) == Status::ok,
+               name);
     }
 }
 
@@ -187,7 +201,8 @@ void check_kernels() {
                 for (const std::int64_t d : {1, 2}) {
                     const std::int64_t pad = k / 2;
                     if (size + 2 * pad < (k - 1) * d + 1) continue;
-                    const Axis rows = sliding(size, k, s, pad, d), columns = sliding(size + 3, k, s, pad, d);
+                    const Axis rows = sliding(size, k, s, pad, d),
+                               columns = sliding(size + 3, k, s, pad, d);
                     check_case<float>(rows, columns, s % 2 == 0, random);
                     check_case<float>(rows, columns, s % 2 == 1, random);
                     if (s == 1) check_case<std::uint8_t>(rows, columns, true, random);
@@ -227,7 +242,8 @@ void check_pool() {
     for (int t = 0; t < 8; ++t)
         callers.emplace_back([&] {
             for (int round = 0; round < 50; ++round)
-                pool.parallel_for(64, 1, 3, [&](std::int64_t a, std::int64_t b) { total += b - a; });
+                pool.parallel_for(64, 1, 3,
+                                  [&](std::int64_t a, std::int64_t b) { total += b - a; });
         });
     for (std::thread& caller : callers) caller.join();
     expect(total == 8 * 50 * 64, "many callers at once");
@@ -274,7 +290,8 @@ int main() {
     check_pool();
     check_kernels();
     check_threads_and_fork();
-    std::printf("core_test: %d checks passed, kernels %s, last run %s\n", checks, chosen_isa(), last_run_isa());
+    std::printf("core_test: %d checks passed, kernels %s, last run %s\n", checks, chosen_isa(),
+                last_run_isa());
     expect(std::strcmp(chosen_isa(), last_run_isa()) == 0, "the chosen kernels ran");
     return 0;
 }

@@ -135,7 +135,7 @@ class Sliding:
     ceil_mode: bool = False
 
     def over(self, size: int) -> AxisPlan:
-        """Lay the windows over an axis of `size` cells (SEMANTICS.md, "Sliding windows")."""
+        """Lay the windows over an axis of `size` cells (docs/semantics.md, "Sliding windows")."""
         stride = self.stride
         dilation = 1 if self.kernel == 1 else self.dilation
         span = _checked("dilation * (kernel_size - 1) + 1", dilation * (self.kernel - 1) + 1)
@@ -174,7 +174,7 @@ class Bins:
     training: bool = False
 
     def over(self, size: int) -> AxisPlan:
-        """Lay the bins over an axis of `size` cells (SEMANTICS.md, "Bins")."""
+        """Lay the bins over an axis of `size` cells (docs/semantics.md, "Bins")."""
         count = size if self.count is None else self.count
         if self.training:
             return self._training(size, count)

@@ -1,6 +1,6 @@
 """Argument checks whose messages name the argument, the value and the remedy.
 
-Every public function takes numbers from users, and SEMANTICS.md's last section lists the numbers
+Every public function takes numbers from users, and docs/semantics.md lists the numbers
 that must never crash or allocate. They are all caught by the few functions here, so that the code
 above can assume plain Python integers that fit int64.
 """
@@ -11,14 +11,15 @@ import operator
 import os
 import reprlib
 from collections.abc import Iterable
+from typing import cast
 
 import numpy as np
 
 INT64_MAX = 2**63 - 1
 
-# Tables that the geometry and the native core keep for one output position of one axis: start,
-# stop, count, divisor and two of scratch, 8 bytes each.
-TABLE_BYTES = 48
+# Tables that the geometry and the native core keep for one output position of one axis: starts,
+# stops and divisors on both sides, and the core's row programs for both directions.
+TABLE_BYTES = 160
 
 
 def show(value: object) -> str:
@@ -53,7 +54,7 @@ def is_sequence(value: object) -> bool:
 
 def as_list(value: object, name: str) -> tuple[object, ...]:
     """Return a sequence as a tuple that is not empty."""
-    entries = tuple(value)  # type: ignore[arg-type]
+    entries = tuple(cast(Iterable[object], value))
     if not entries:
         raise ValueError(f"{name} is empty; give at least one entry")
     return entries

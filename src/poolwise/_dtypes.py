@@ -56,7 +56,8 @@ def bfloat16() -> np.dtype:
         import ml_dtypes
     except ImportError:
         raise TypeError("bfloat16 needs the package ml_dtypes: pip install ml_dtypes") from None
-    return np.dtype(ml_dtypes.bfloat16)
+    dtype: np.dtype = np.dtype(ml_dtypes.bfloat16)
+    return dtype
 
 
 def as_dtype(dtype: DTypeLike, name: str = "dtype") -> np.dtype:

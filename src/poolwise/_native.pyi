@@ -1,7 +1,7 @@
 """The compiled core: one normal form in, results written in place (see native/bindings.cpp).
 
-Arrays need native byte order and alignment; any strides. bfloat16 arrays come as uint16 views with the
-dtype named. `axes` ascend. One result array per grid of the plan.
+Arrays need native byte order and alignment; any strides. bfloat16 arrays come as uint16 views with
+the dtype named. `axes` ascend. One result array per grid of the plan.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,7 +32,7 @@ def forward(
     divisor: int,
 ) -> None: ...
 def forward_many(
-    jobs: list[tuple[Plan, Array, Sequence[Array], Sequence[Array] | None]],
+    jobs: Sequence[tuple[Plan, Array, Sequence[Array], Sequence[Array] | None]],
     x_dtype: str,
     y_dtype: str,
     axes: tuple[int, ...],

@@ -81,7 +81,7 @@ def pool(
     Notes
     -----
     ``y[i] = reduce(x[j] for j in windows[i])``. Padding is never data: it enters only the mean's
-    divisor. max and min let NaN through; every other rule is in the project's SEMANTICS page.
+    divisor. max and min let NaN through; every other rule is in docs/semantics.md.
 
     Examples
     --------

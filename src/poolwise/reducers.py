@@ -115,11 +115,12 @@ class Reducer:
 
     def combine(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
         """Combine the partial results of two parts of a window (for lp: of powers, or of |x|)."""
+        ufunc: np.ufunc = np.add
         if self.name == "min":
-            return np.minimum(left, right)
-        if self.name == "max" or self.p == math.inf:
-            return np.maximum(left, right)
-        return np.add(left, right)
+            ufunc = np.minimum
+        elif self.name == "max" or self.p == math.inf:
+            ufunc = np.maximum
+        return np.asarray(ufunc(left, right))
 
 
 max = Reducer("max")

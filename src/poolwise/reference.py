@@ -1,4 +1,4 @@
-"""The slow, readable definition of every pooling: SEMANTICS.md in loops.
+"""The slow, readable definition of every pooling: docs/semantics.md in loops.
 
 Each function walks the windows in row-major order and looks at one window's cells at a time. The
 native core is tested against this, and more than three pooled axes are pooled by it. Sums of f32
