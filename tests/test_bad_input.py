@@ -1,4 +1,4 @@
-"""The bad input of docs/semantics.md, line by line, for every public function that takes the argument.
+"""Bad input, line by line, for every public function that takes the argument (docs/semantics.md).
 
 The tables are data: a call that works for each function, and the bad values of each argument. Every
 pair must raise one clear error that names the argument, and allocate next to nothing.
