@@ -187,9 +187,8 @@ void forward(const Plan& plan, nb::handle x, const char* x_dtype, nb::handle ys,
     raise(status);
 }
 
-void forward_many(nb::handle jobs, const char* x_dtype, const char* y_dtype,
-                  const nb::tuple& axes, const char* reducer, double p, bool count_include_pad,
-                  std::int64_t divisor) {
+void forward_many(nb::handle jobs, const char* x_dtype, const char* y_dtype, const nb::tuple& axes,
+                  const char* reducer, double p, bool count_include_pad, std::int64_t divisor) {
     const Dtype in = dtype_of(x_dtype), out = dtype_of(y_dtype);
     const Reducer rule = reducer_of(reducer, p, count_include_pad, divisor);
     const std::vector<int> at = axes_of(axes, -1);

@@ -22,12 +22,18 @@ struct RowWindow {
     std::int64_t out, base, start, stop, split;
 };
 
+// Rows that a join takes at once, and one more than it may hold back: what windows that share
+// nothing keep.
+inline constexpr int rows_joined = 6;
+inline constexpr std::int64_t rows_held = rows_joined + 1;
+
 struct RowProgram {
     const RowWindow* windows = nullptr;
     std::int64_t count = 0;
     std::int64_t step = 1, expand = 1;
     std::int64_t ring = 1;  // rows alive at once: the longest window
     bool two_stack = false;
+    bool exclusive = false;  // no row belongs to two windows
     std::int64_t source_size = 1, output_size = 1;
 };
 

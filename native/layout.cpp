@@ -74,4 +74,35 @@ Layout make_layout(const ArrayView& x, std::int64_t x_item, const ArrayView* y,
     return layout;
 }
 
+bool input_fits(const Plan& plan, const ArrayView& x, const int* axes) {
+    if (x.rank < plan.axis_count() || x.rank > max_rank) return false;
+    for (int a = 0; a < plan.axis_count(); ++a) {
+        const int axis = axes[a];
+        if (axis < 0 || axis >= x.rank || (a > 0 && axis <= axes[a - 1])) return false;
+        if (x.shape[axis] != plan.input_size(3 - plan.axis_count() + a)) return false;
+    }
+    return true;
+}
+
+bool result_fits(const Plan& plan, int grid, const ArrayView& x, const ArrayView& result,
+                 const int* axes) {
+    if (result.rank != x.rank) return false;
+    const RowsGeometry& g = plan.forward_rows(grid);
+    int a = 0;
+    for (int d = 0; d < x.rank; ++d) {
+        const bool pooled = a < plan.axis_count() && axes[a] == d;
+        const std::int64_t expected =
+            pooled ? g.output_size[3 - plan.axis_count() + a] : x.shape[d];
+        if (result.shape[d] != expected) return false;
+        a += pooled;
+    }
+    return true;
+}
+
+std::int64_t element_count(const ArrayView& view) {
+    std::int64_t n = 1;
+    for (int d = 0; d < view.rank; ++d) n *= view.shape[d];
+    return n;
+}
+
 }  // namespace poolwise

@@ -3,6 +3,7 @@
 
 #include "core.h"
 #include "kernels/table.h"
+#include "plan.h"
 
 namespace poolwise {
 
@@ -10,5 +11,12 @@ namespace poolwise {
 Layout make_layout(const ArrayView& x, std::int64_t x_item, const ArrayView* y,
                    const ArrayView* indices, const int* axes, int axis_count, bool allow_lanes,
                    bool allow_gather);
+
+// Whether x, and a result of it, have the shapes that the plan asks for.
+bool input_fits(const Plan& plan, const ArrayView& x, const int* axes);
+bool result_fits(const Plan& plan, int grid, const ArrayView& x, const ArrayView& result,
+                 const int* axes);
+
+std::int64_t element_count(const ArrayView& view);
 
 }  // namespace poolwise

@@ -4,7 +4,7 @@
 // What is compiled here may use instructions the machine lacks, so nothing in it may be shared: no
 // STL container, no external inline function or template, no static constructor. Everything lives
 // in unnamed namespaces but the one function below.
-#include "lp.h"
+#include "lp_gradient.h"
 #include "rows.h"
 #include "segments.h"
 #include "winners.h"
@@ -75,8 +75,9 @@ void fill_table(KernelTable& table) {
     table.check_indices = indices_in_range;
     table.scatter = scatter_winners;
     table.convert_strided = convert_strided;
-    table.lp_forward = lp_forward_unit;
     table.lp_backward = lp_backward_unit;
+    table.lp_scale_gradient = lp_scale_gradient;
+    table.lp_apply_slope = lp_apply_slope;
 }
 
 }  // namespace poolwise::POOLWISE_ISA

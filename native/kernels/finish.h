@@ -3,6 +3,7 @@
 #pragma once
 
 #include "operations.h"
+#include "powers.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -102,10 +103,11 @@ template <class T> inline T divide_to_even(T sum, std::int64_t divisor) {
 // What the results of one unit have in common.
 struct FinishRules {
     const Layout* layout;
-    Dtype y_dtype;
+    Dtype x_dtype, y_dtype;
     bool indices, divide, accumulate, patch_empty;
     const std::int64_t* divisors[3];
     std::int64_t divisor_override;
+    const LpRule* lp;
 };
 
 template <class Op> class Finish {
@@ -115,14 +117,16 @@ template <class Op> class Finish {
   public:
     void prepare(const RowsJob& job, const Place& place, std::int64_t column, std::int64_t columns,
                  Arena& arena) {
-        FinishRules rules{&job.layout,
-                          job.y_dtype,
-                          job.indices != nullptr,
-                          job.divide == Divide::result,
-                          job.accumulate,
-                          job.patch_empty,
-                          {job.divisors[0], job.divisors[1], job.divisors[2]},
-                          job.divisor_override};
+        const FinishRules rules{&job.layout,
+                                job.x_dtype,
+                                job.y_dtype,
+                                job.indices != nullptr,
+                                job.divide == Divide::result,
+                                job.accumulate,
+                                job.patch_empty,
+                                {job.divisors[0], job.divisors[1], job.divisors[2]},
+                                job.divisor_override,
+                                job.lp};
         prepare(rules, place, column, columns, arena);
     }
 
@@ -186,6 +190,9 @@ template <class Op> class Finish {
                     }
             }
         }
+        if constexpr (same<T, double> && !Op::indexed) {
+            if (rules_.lp) take_roots(plane, row, result.v);
+        }
         if constexpr (floating<T> && !Op::indexed) {
             if (rules_.accumulate) {
                 Place back = *place_;
@@ -244,6 +251,42 @@ template <class Op> class Finish {
                 quotients_[n] = static_cast<double>(v[n]) / by;
             }
         }
+    }
+
+    POOLWISE_APART void take_roots(std::int64_t plane, std::int64_t row, double* v) const {
+        const LpRule& lp = *rules_.lp;
+        const Powers powers(lp.p);
+        for (std::int64_t c = 0; c < columns_; ++c)
+            for (std::int64_t l = 0; l < place_->lanes; ++l) {
+                double& y = v[c * place_->lanes + l];
+                if (powers.infinite)
+                    y = y <= 0 ? 0 : y;  // a window of no cells, or of -0.0
+                else if (lp.safe || (lp.p >= least_power && y > 0x1p-900 && y < 0x1p1000))
+                    y = powers.root(y);
+                else
+                    y = norm_from_cells(plane, row, column_ + c, l);
+            }
+    }
+
+    double norm_from_cells(std::int64_t plane, std::int64_t row, std::int64_t column,
+                           std::int64_t lane) const {
+        const LpRule& lp = *rules_.lp;
+        const Layout& layout = *rules_.layout;
+        const Loader<double> loader = loader_for<double>(rules_.x_dtype);
+        const char* base = place_->gather ? place_->x[lane] : place_->x[0] + lane * layout.x_lane;
+        const auto each_cell = [&](auto&& visit) {
+            for (std::int64_t d = lp.starts[0][plane]; d < lp.stops[0][plane]; d += lp.step[0])
+                for (std::int64_t h = lp.starts[1][row]; h < lp.stops[1][row]; h += lp.step[1])
+                    for (std::int64_t w = lp.starts[2][column]; w < lp.stops[2][column];
+                         w += lp.step[2]) {
+                        double x = 0;
+                        loader.run(base + d * layout.x_axis[0] + h * layout.x_axis[1] +
+                                       w * layout.x_axis[2],
+                                   size_of(rules_.x_dtype), 1, &x);
+                        visit(magnitude(x));
+                    }
+        };
+        return window_norm(Powers(lp.p), each_cell).norm;
     }
 
     POOLWISE_APART void store_indices(std::int64_t plane, std::int64_t row, Row result) {

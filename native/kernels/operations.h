@@ -130,8 +130,6 @@ POOLWISE_APART void join_rows(typename Op::Row target, const typename Op::Row* r
     }
 }
 
-constexpr int most_rows_at_once = 6;
-
 template <class Op>
 POOLWISE_APART void join_some(typename Op::Row target, const typename Op::Row* rows, int how_many,
                               std::int64_t count) {
@@ -149,14 +147,14 @@ POOLWISE_APART void join_some(typename Op::Row target, const typename Op::Row* r
 template <class Op> struct Joiner {
     typename Op::Row target;
     std::int64_t count;
-    typename Op::Row pending[most_rows_at_once];
+    typename Op::Row pending[rows_joined];
     int held = 0;
     bool started = false;
 
     Joiner(typename Op::Row to, std::int64_t length) : target(to), count(length) {}
 
     void add(typename Op::Row row) {
-        if (held == most_rows_at_once) flush();
+        if (held == rows_joined) flush();
         if (held == 0 && started) pending[held++] = target;
         pending[held++] = row;
     }

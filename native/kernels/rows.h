@@ -163,7 +163,7 @@ template <class Op> class RowsUnit {
         const bool dense = layout.x_axis[2] == lanes_ * element_bytes &&
                            (lanes_ == 1 || layout.x_lane == element_bytes);
         if (complete && loader_.in_place && dense && !place_.gather &&
-            job_.divide != Divide::source) {
+            job_.divide != Divide::source && !job_.lp) {
             row.v = reinterpret_cast<T*>(const_cast<char*>(place_.x[0] + offset)) + low_ * lanes_;
             return row;
         }
@@ -176,6 +176,9 @@ template <class Op> class RowsUnit {
         place_.load(loader_, layout, offset + from * layout.x_axis[2], to - from,
                     size_of(job_.x_dtype), loaded);
         if (job_.divide == Divide::source) divide_source(d, h, from, to, loaded);
+        if constexpr (same<T, double>) {
+            if (job_.lp) raise_all(loaded, (to - from) * lanes_, job_.lp->p);
+        }
         if (expand > 1) {
             for (std::int64_t c = from; c < to; ++c)
                 for (std::int64_t l = 0; l < lanes_; ++l)
@@ -307,7 +310,7 @@ template <class Op> class RowsUnit {
     POOLWISE_APART void slide(Row source, Row target, std::int64_t width, std::int64_t columns,
                               std::int64_t step, int spare = 0) {
         const std::int64_t count = columns * lanes_, shift = step * lanes_;
-        Row taps[most_rows_at_once];
+        Row taps[rows_joined];
         if (width <= 5) {
             for (std::int64_t t = 0; t < width; ++t) taps[t] = source.at(t * shift);
             join_some<Op>(target, taps, static_cast<int>(width), count);

@@ -82,7 +82,7 @@ template <class Op> class SegmentsUnit {
     }
 
   private:
-    static constexpr int row_buffers = 8;  // more than a Joiner holds back
+    static constexpr int row_buffers = rows_held;
 
     Row cell(std::int64_t s0, std::int64_t s1, std::int64_t s2) const {
         return cells_.at(((s0 * segments_[1] + s1) * segments_[2] + s2) * lanes_);
@@ -122,10 +122,14 @@ template <class Op> class SegmentsUnit {
         const bool dense =
             layout_.x_axis[2] == lanes_ * bytes && (lanes_ == 1 || layout_.x_lane == bytes);
         Row row = buffer;
-        if (loader_.in_place && dense && !place_.gather)
+        const LpRule* lp = job_.targets[0].lp;
+        if (loader_.in_place && dense && !place_.gather && !lp)
             row.v = reinterpret_cast<T*>(const_cast<char*>(place_.x[0] + offset));
         else
             place_.load(loader_, layout_, offset, width, size_of(job_.x_dtype), buffer.v);
+        if constexpr (same<T, double>) {
+            if (lp) raise_all(buffer.v, width * lanes_, lp->p);
+        }
         if constexpr (Op::indexed) {
             const std::int64_t base = (d * job_.axes[1].size + h) * width;
             for (std::int64_t c = 0; c < width; ++c)
@@ -176,13 +180,15 @@ template <class Op> class SegmentsUnit {
                      job_.lane_block);
         Finish<Op> finish;
         const FinishRules rules{&target.layout,
+                                job_.x_dtype,
                                 job_.y_dtype,
                                 target.indices != nullptr,
                                 job_.divide,
                                 false,
                                 false,
                                 {target.divisors[0], target.divisors[1], target.divisors[2]},
-                                job_.divisor_override};
+                                job_.divisor_override,
+                                target.lp};
         finish.prepare(rules, place, 0, grid.output_size[2], arena_);
         for (std::int64_t i0 = 0; i0 < grid.output_size[0]; ++i0) {
             for (std::int64_t i1 = 0; i1 < grid.output_size[1]; ++i1) {

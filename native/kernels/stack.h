@@ -45,6 +45,17 @@ template <class Op> class Stack {
                 pushed = w.start;
                 split = -1;
             }
+            if (p_.exclusive) {
+                emit(w, [&](Row target) {
+                    Joiner<Op> joiner(target, length_);
+                    for (std::int64_t j = w.start; j < w.stop; ++j) {
+                        push(base, j, produce);
+                        if (at(j).v) joiner.add(at(j));
+                    }
+                    if (!joiner.finish()) fill_nothing<Op>(target, length_);
+                });
+                continue;
+            }
             if (pushed < w.start) pushed = w.start;
             if (p_.two_stack) {
                 if (w.split != split) {

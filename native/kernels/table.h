@@ -43,6 +43,19 @@ struct Layout {
 // What is divided by a mean's divisor: the result, or (gradients) the source as it is read.
 enum class Divide : std::uint8_t { nothing, result, source };
 
+// lp pooling is a sum of powers in double, then a root. Where a sum of powers left double's range
+// (never when `safe`), the window is done again from its cells, scaled by its largest.
+// The root multiplies a sum's relative error by 1/p, so powers below `least_power` are done from
+// the cells too.
+inline constexpr double least_power = 0.25;
+struct LpRule {
+    double p = 2.0;
+    bool safe = false;
+    const std::int64_t* starts[3];
+    const std::int64_t* stops[3];
+    std::int64_t step[3];
+};
+
 // Rows kernel: one grid. Units are numbered plane group, lane block, column tile, band.
 struct RowsJob {
     const RowsGeometry* geometry = nullptr;
@@ -56,6 +69,7 @@ struct RowsJob {
     std::int64_t divisor_override = 0;
     bool accumulate = false;   // y += result (float32 and float64 only)
     bool patch_empty = false;  // some windows see no cell: their index is -1
+    const LpRule* lp = nullptr;
     std::int64_t groups = 1, lane_blocks = 1, lane_block = 1;
     std::int64_t column_tiles = 1, column_tile = 1, bands = 1, band = 1;
     std::int64_t scratch_bytes = 0;  // each thread's
@@ -67,6 +81,7 @@ struct SegmentsTarget {
     char* y = nullptr;
     char* indices = nullptr;
     const std::int64_t* divisors[3] = {nullptr, nullptr, nullptr};
+    const LpRule* lp = nullptr;
 };
 
 // Segments kernel: every grid of a plan. A unit is a plane group, or (`cells` given) a piece of
@@ -98,20 +113,16 @@ struct WinnersJob {
     std::int64_t scratch_bytes = 0;
 };
 
-// lp: a unit is one plane. Forward: x to y. Backward: x and dy to dx, which stands as the layout's
-// y, with dy as its indices.
+// lp gradients window by window, for powers that leave double's range: a unit is one plane. The
+// layout's x is x, its y is dx, its indices are dy.
 struct LpJob {
     Layout layout;
     const char* x = nullptr;
-    char* y = nullptr;
+    char* dx = nullptr;
     const char* dy = nullptr;
-    Dtype x_dtype, y_dtype;
-    double p = 2.0;
+    Dtype dtype;
+    LpRule rule;
     std::int64_t input_size[3], output_size[3];
-    const std::int64_t* starts[3];
-    const std::int64_t* stops[3];
-    std::int64_t step[3];
-    std::int64_t scratch_bytes = 0;
 };
 
 struct KernelTable {
@@ -125,8 +136,12 @@ struct KernelTable {
     void (*convert_strided)(const char* source, Dtype source_dtype, std::int64_t source_stride,
                             char* target, Dtype target_dtype, std::int64_t target_stride,
                             std::int64_t count);
-    void (*lp_forward)(const LpJob&, std::int64_t unit, char* scratch);
     void (*lp_backward)(const LpJob* jobs, int count, std::int64_t unit, char* scratch);
+    // y becomes g y^(1-p); x becomes sign(x) |x|^(p-1) times the sums
+    void (*lp_scale_gradient)(const char* gradient, Dtype dtype, std::int64_t stride, double* y,
+                              std::int64_t count, double p);
+    void (*lp_apply_slope)(char* x, Dtype dtype, std::int64_t stride, const double* sums,
+                           std::int64_t count, double p);
 };
 
 }  // namespace poolwise

@@ -1,0 +1,268 @@
+// pool_backward and pool_scatter: gradients, and unpooling.
+//
+// The gradient of a sum is a sum again, with windows and cells changing places: the rows kernel
+// runs it over the plan's transposed geometry. Winners' gradients go where the indices say.
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <memory>
+#include <new>
+
+#include "choose.h"
+#include "core.h"
+#include "dispatch.h"
+#include "layout.h"
+#include "plan.h"
+#include "tiles.h"
+
+namespace poolwise {
+
+namespace {
+
+// A contiguous array of T in another view's shape.
+template <class T> class Temporary {
+  public:
+    explicit Temporary(const ArrayView& like)
+        : data_(static_cast<std::size_t>(element_count(like))), view_(like) {
+        std::int64_t stride = sizeof(T);
+        for (int d = like.rank - 1; d >= 0; --d) {
+            strides_[d] = stride;
+            stride *= like.shape[d];
+        }
+        view_.data = reinterpret_cast<char*>(data_.data());
+        view_.strides = strides_;
+    }
+    Temporary(const Temporary&) = delete;
+    Temporary& operator=(const Temporary&) = delete;
+    const ArrayView& view() const { return view_; }
+
+  private:
+    std::vector<T> data_;
+    std::int64_t strides_[max_rank];
+    ArrayView view_;
+};
+
+// visit(addresses of a's and b's row, length), for every row along the last axis of two views of
+// one shape
+template <class Visit>
+Status each_row(const ArrayView& a, const ArrayView& b, std::int64_t item_bytes, Visit&& visit) {
+    const std::int64_t elements = element_count(a);
+    if (elements == 0) return Status::ok;
+    const int last = a.rank - 1;
+    const auto row = [&, last](std::int64_t r, char*) {
+        char *a_row = a.data, *b_row = b.data;
+        for (int d = last - 1; d >= 0; --d) {
+            const std::int64_t i = r % a.shape[d];
+            r /= a.shape[d];
+            a_row += i * a.strides[d];
+            b_row += i * b.strides[d];
+        }
+        visit(a_row, a.strides[last], b_row, b.strides[last], a.shape[last]);
+    };
+    return run_batches({{row, elements / a.shape[last], 64}}, elements * item_bytes);
+}
+
+Status convert(const ArrayView& from, Dtype from_dtype, const ArrayView& to, Dtype to_dtype) {
+    const auto kernel = kernels().convert_strided;
+    return each_row(from, to, 6,
+                    [=](const char* source, std::int64_t source_stride, char* target,
+                        std::int64_t target_stride, std::int64_t n) {
+                        kernel(source, from_dtype, source_stride, target, to_dtype, target_stride,
+                               n);
+                    });
+}
+
+// dx = the sum, over every grid, of the windows' gradients
+Status add_windows(const Plan& plan, const ArrayView& dx, Dtype dx_dtype, const ArrayView* dy,
+                   Dtype dy_dtype, const int* axes, const Reducer& reducer) {
+    for (int g = 0; g < plan.grid_count(); ++g) {
+        const bool wide = dy_dtype == Dtype::float64;
+        const Choice choice{Operation::sum, wide ? Accumulator::float64 : Accumulator::float32,
+                            wide ? 8 : 4, 0};
+        RowsJob job;
+        job.geometry = &plan.backward_rows(g);
+        job.layout = make_layout(dy[g], item_size(dy_dtype), &dx, nullptr, axes, plan.axis_count(),
+                                 true, true);
+        job.x = dy[g].data;
+        job.y = dx.data;
+        job.x_dtype = dy_dtype;
+        job.y_dtype = dx_dtype;
+        job.divide = reducer.kind == ReducerKind::mean ? Divide::source : Divide::nothing;
+        job.divisor_override = reducer.divisor;
+        job.accumulate = g > 0;
+        for (int a = 0; a < 3; ++a)
+            job.divisors[a] = plan.divisors(g, a, reducer.count_include_pad);
+        cut_rows(job, choice, 1);
+        const Status status =
+            run_batches({rows_batch(job, choice)}, element_count(dx) * item_size(dx_dtype));
+        if (status != Status::ok) return status;
+    }
+    return Status::ok;
+}
+
+// dx = sign(x) |x|^(p-1) Σ g y^(1-p): a sum over windows, where no power leaves double's range.
+Status lp_through_sums(const BackwardJob& in, Dtype dtype, double p) {
+    const Plan& plan = *in.plan;
+    const KernelTable& table = kernels();
+    std::vector<std::unique_ptr<Temporary<double>>> scaled;
+    std::vector<ArrayView> views;
+    for (int g = 0; g < plan.grid_count(); ++g) {
+        scaled.push_back(std::make_unique<Temporary<double>>(in.dy[g]));
+        views.push_back(scaled.back()->view());
+    }
+    const ForwardJob forward{in.plan, in.x, views.data(), nullptr, in.axes};
+    Status status = pool_forward(&forward, 1, dtype, Dtype::float64, {ReducerKind::lp, p, true, 0});
+    for (int g = 0; g < plan.grid_count() && status == Status::ok; ++g)
+        status = each_row(
+            in.dy[g], views[g], 16,
+            [&](const char* dy, std::int64_t dy_stride, char* y, std::int64_t, std::int64_t n) {
+                table.lp_scale_gradient(dy, dtype, dy_stride, reinterpret_cast<double*>(y), n, p);
+            });
+    if (status != Status::ok) return status;
+    const Temporary<double> total(in.dx);
+    status = add_windows(plan, total.view(), Dtype::float64, views.data(), Dtype::float64, in.axes,
+                         {ReducerKind::sum, p, true, 0});
+    if (status != Status::ok) return status;
+    // dx first takes x, row by row, and is then multiplied: three views need no walk of their own.
+    status = convert(in.x, dtype, in.dx, dtype);
+    if (status != Status::ok) return status;
+    return each_row(
+        in.dx, total.view(), 16,
+        [&](char* dx, std::int64_t dx_stride, const char* sums, std::int64_t, std::int64_t n) {
+            table.lp_apply_slope(dx, dtype, dx_stride, reinterpret_cast<const double*>(sums), n, p);
+        });
+}
+
+Status lp_by_windows(const BackwardJob& in, Dtype dtype, double p) {
+    const Plan& plan = *in.plan;
+    std::vector<LpJob> jobs;
+    std::int64_t cells = 1;
+    for (int a = 0; a < 3; ++a) cells *= plan.input_size(a);
+    for (int g = 0; g < plan.grid_count(); ++g) {
+        LpJob job;
+        job.layout = make_layout(in.x, item_size(dtype), &in.dx, &in.dy[g], in.axes,
+                                 plan.axis_count(), false, false);
+        job.x = in.x.data;
+        job.dx = in.dx.data;
+        job.dy = in.dy[g].data;
+        job.dtype = dtype;
+        job.rule.p = p;
+        for (int a = 0; a < 3; ++a) {
+            job.input_size[a] = plan.input_size(a);
+            job.output_size[a] = plan.forward_rows(g).output_size[a];
+            job.rule.starts[a] = plan.starts(g, a);
+            job.rule.stops[a] = plan.stops(g, a);
+            job.rule.step[a] = plan.step(g, a);
+        }
+        jobs.push_back(job);
+    }
+    const auto kernel = kernels().lp_backward;
+    const auto unit = [&](std::int64_t u, char* scratch) {
+        kernel(jobs.data(), plan.grid_count(), u, scratch);
+    };
+    return run_batches({{unit, jobs[0].layout.planes, 2 * padded_bytes(cells, 8)}},
+                       element_count(in.dx) * item_size(dtype) + inline_bytes);
+}
+
+WinnersJob winners_job(const ScatterJob& in, const ArrayView& dx, const ArrayView& dy,
+                       const ArrayView& indices, Dtype dtype) {
+    WinnersJob job;
+    job.dtype = dtype;
+    job.layout =
+        make_layout(dx, item_size(dtype), &dy, &indices, in.axes, in.axis_count, true, false);
+    job.dx = dx.data;
+    job.dy = dy.data;
+    job.indices = indices.data;
+    job.accumulate = in.accumulate;
+    for (int a = 0; a < 3; ++a) {
+        const int from = a - (3 - in.axis_count);
+        job.dx_size[a] = from < 0 ? 1 : dx.shape[in.axes[from]];
+        job.dy_size[a] = from < 0 ? 1 : dy.shape[in.axes[from]];
+    }
+    return job;
+}
+
+Status check_indices(const ScatterJob& in, Dtype dtype) {
+    const auto kernel = kernels().check_indices;
+    std::atomic<bool> good{true};
+    for (int g = 0; g < in.grid_count; ++g) {
+        const WinnersJob job = winners_job(in, in.dx, in.dy[g], in.indices[g], dtype);
+        const auto unit = [&](std::int64_t u, char*) {
+            if (!kernel(job, u)) good.store(false, std::memory_order_relaxed);
+        };
+        const Status status =
+            run_batches({{unit, job.layout.planes, 64}}, element_count(in.indices[g]) * 8);
+        if (status != Status::ok) return status;
+    }
+    return good ? Status::ok : Status::bad_index;
+}
+
+Status write_winners(const ScatterJob& in, const ArrayView& dx, const ArrayView* dy, Dtype dtype) {
+    const auto kernel = kernels().scatter;
+    for (int g = 0; g < in.grid_count; ++g) {
+        WinnersJob job = winners_job(in, dx, dy[g], in.indices[g], dtype);
+        job.zero_first = g == 0;
+        const std::int64_t bytes = (element_count(dx) + element_count(dy[g])) * item_size(dtype);
+        const Status status = run_batches(
+            {{[&](std::int64_t u, char* s) { kernel(job, u, s); }, job.layout.planes, 64}}, bytes);
+        if (status != Status::ok) return status;
+    }
+    return Status::ok;
+}
+
+}  // namespace
+
+Status pool_backward(const BackwardJob& in, Dtype dtype, const Reducer& reducer) {
+    const Plan& plan = *in.plan;
+    if (!is_floating(dtype) || !input_fits(plan, in.dx, in.axes)) return Status::bad_argument;
+    for (int g = 0; g < plan.grid_count(); ++g)
+        if (!result_fits(plan, g, in.dx, in.dy[g], in.axes)) return Status::bad_argument;
+    if (element_count(in.dx) == 0) return Status::ok;
+    try {
+        if (reducer.kind == ReducerKind::lp) {
+            if (!input_fits(plan, in.x, in.axes)) return Status::bad_argument;
+            const bool safe = lp_powers_are_safe(item_size(dtype), reducer.p);
+            return safe ? lp_through_sums(in, dtype, reducer.p)
+                        : lp_by_windows(in, dtype, reducer.p);
+        }
+        // Sixteen-bit gradients of several grids are added in float32 and rounded once.
+        if (!is_sixteen_bit_float(dtype) || plan.grid_count() == 1)
+            return add_windows(plan, in.dx, dtype, in.dy, dtype, in.axes, reducer);
+        const Temporary<float> total(in.dx);
+        const Status status =
+            add_windows(plan, total.view(), Dtype::float32, in.dy, dtype, in.axes, reducer);
+        if (status != Status::ok) return status;
+        return convert(total.view(), Dtype::float32, in.dx, dtype);
+    } catch (const std::bad_alloc&) {
+        return Status::out_of_memory;
+    }
+}
+
+Status pool_scatter(const ScatterJob& in, Dtype dtype) {
+    for (int g = 0; g < in.grid_count; ++g)
+        if (in.dy[g].rank != in.dx.rank || in.indices[g].rank != in.dx.rank)
+            return Status::bad_argument;
+    if (element_count(in.dx) == 0) return Status::ok;
+    try {
+        Status status = check_indices(in, dtype);
+        if (status != Status::ok) return status;
+        if (!is_sixteen_bit_float(dtype) || !in.accumulate)
+            return write_winners(in, in.dx, in.dy, dtype);
+        const Temporary<float> total(in.dx);
+        std::vector<std::unique_ptr<Temporary<float>>> wide;
+        std::vector<ArrayView> dy;
+        for (int g = 0; g < in.grid_count && status == Status::ok; ++g) {
+            wide.push_back(std::make_unique<Temporary<float>>(in.dy[g]));
+            dy.push_back(wide.back()->view());
+            status = convert(in.dy[g], dtype, dy.back(), Dtype::float32);
+        }
+        if (status == Status::ok)
+            status = write_winners(in, total.view(), dy.data(), Dtype::float32);
+        if (status != Status::ok) return status;
+        return convert(total.view(), Dtype::float32, in.dx, dtype);
+    } catch (const std::bad_alloc&) {
+        return Status::out_of_memory;
+    }
+}
+
+}  // namespace poolwise

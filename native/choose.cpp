@@ -1,0 +1,100 @@
+#include "choose.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace poolwise {
+
+namespace {
+
+Accumulator same_as(Dtype dtype) {
+    switch (dtype) {
+        case Dtype::float64: return Accumulator::float64;
+        case Dtype::int8: return Accumulator::int8;
+        case Dtype::int16: return Accumulator::int16;
+        case Dtype::int32: return Accumulator::int32;
+        case Dtype::int64: return Accumulator::int64;
+        case Dtype::uint8:
+        case Dtype::boolean: return Accumulator::uint8;
+        case Dtype::uint16: return Accumulator::uint16;
+        case Dtype::uint32: return Accumulator::uint32;
+        case Dtype::uint64: return Accumulator::uint64;
+        default: return Accumulator::float32;
+    }
+}
+
+Choice choose_winner(Operation operation, Dtype x, std::int64_t cells) {
+    const bool short_index = cells <= std::numeric_limits<std::int32_t>::max();
+    if (is_floating(x)) {
+        if (x != Dtype::float64 && short_index) return {operation, Accumulator::float32, 4, 4};
+        return {operation, Accumulator::float64, 8, 8};
+    }
+    if (x == Dtype::uint64) return {operation, Accumulator::uint64, 8, 8};
+    if (item_size(x) == 8 || x == Dtype::uint32 || !short_index)
+        return {operation, Accumulator::int64, 8, 8};
+    return {operation, Accumulator::int32, 4, 4};
+}
+
+Choice choose_sum(ReducerKind kind, Dtype x, Dtype y, std::int64_t window) {
+    if (is_floating(x)) {
+        const bool wide = x == Dtype::float64 || y == Dtype::float64;
+        return {Operation::sum, wide ? Accumulator::float64 : Accumulator::float32, wide ? 8 : 4,
+                0};
+    }
+    // Integers are summed exactly: in 32 bits where the window cannot overflow them, in 128 where
+    // 64 bits could.
+    if (item_size(x) <= 2 && window <= 32767) return {Operation::sum, Accumulator::int32, 4, 0};
+    const bool wraps = kind == ReducerKind::sum && !is_floating(y);  // as NumPy's sum(dtype=…) does
+    const bool fits = item_size(x) <= 4 && window < (std::int64_t(1) << 31);
+    if (wraps || fits) return {Operation::sum, Accumulator::int64, 8, 0};
+    return {Operation::sum, Accumulator::int128, 16, 0};
+}
+
+}  // namespace
+
+std::int64_t item_size(Dtype dtype) {
+    switch (dtype) {
+        case Dtype::int8:
+        case Dtype::uint8:
+        case Dtype::boolean: return 1;
+        case Dtype::float16:
+        case Dtype::bfloat16:
+        case Dtype::int16:
+        case Dtype::uint16: return 2;
+        case Dtype::float32:
+        case Dtype::int32:
+        case Dtype::uint32: return 4;
+        default: return 8;
+    }
+}
+
+bool is_floating(Dtype dtype) { return dtype <= Dtype::float64; }
+bool is_sixteen_bit_float(Dtype dtype) {
+    return dtype == Dtype::float16 || dtype == Dtype::bfloat16;
+}
+
+bool lp_powers_are_safe(std::int64_t item_bytes, double p) {
+    return item_bytes <= 4 && p >= least_power && p <= 6;
+}
+
+Choice choose(const Reducer& reducer, Dtype x, Dtype y, bool indexed, std::int64_t cells,
+              std::int64_t window) {
+    switch (reducer.kind) {
+        case ReducerKind::max:
+        case ReducerKind::min: {
+            const bool least = reducer.kind == ReducerKind::min;
+            if (indexed)
+                return choose_winner(least ? Operation::argmin : Operation::argmax, x, cells);
+            const std::int64_t bytes = std::max<std::int64_t>(item_size(x), is_floating(x) ? 4 : 1);
+            return {least ? Operation::min : Operation::max, same_as(x), bytes, 0};
+        }
+        case ReducerKind::lp: {  // Σ|x|^p, or max |x|, in double
+            const Operation operation = std::isinf(reducer.p) ? Operation::max : Operation::sum;
+            return {operation, Accumulator::float64, 8, 0};
+        }
+        default: return choose_sum(reducer.kind, x, y, window);
+    }
+}
+
+}  // namespace poolwise

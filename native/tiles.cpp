@@ -1,0 +1,120 @@
+#include "tiles.h"
+
+#include <algorithm>
+
+#include "dispatch.h"
+
+namespace poolwise {
+
+namespace {
+
+constexpr std::int64_t ring_bytes = 192 << 10;  // rows a unit keeps alive should stay in its caches
+constexpr std::int64_t plane_bytes = 2 << 20;   // and the pooled planes of three axes
+constexpr std::int64_t gathered = 16;
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+// An Arena starts every piece on a cache line and leaves a line between pieces.
+std::int64_t padded_bytes(std::int64_t count, std::int64_t item_bytes) {
+    return item_bytes == 0 ? 0 : (count * item_bytes + 127) / 64 * 64;
+}
+
+void cut_rows(RowsJob& job, const Choice& choice, std::int64_t share) {
+    const RowsGeometry& g = *job.geometry;
+    const Layout& layout = job.layout;
+    const std::int64_t element = choice.element_bytes();
+    const RowProgram& planes = g.program[0];
+    const RowProgram& rows = g.program[1];
+    const std::int64_t alive = rows.ring + 3;
+
+    job.groups = layout.gather ? ceil_div(layout.planes, gathered) : layout.planes;
+    std::int64_t lanes = layout.gather ? std::min(gathered, layout.planes) : layout.lanes;
+    std::int64_t columns = g.row.output_size;
+    if (alive * columns * lanes * element > ring_bytes && lanes > 16 && !layout.gather) {
+        const std::int64_t fitting = ring_bytes / (alive * columns * element) / 16 * 16;
+        lanes = std::min(lanes, std::max<std::int64_t>(16, fitting));
+    }
+    if (alive * columns * lanes * element > ring_bytes && g.row.mode != RowMode::intervals) {
+        const std::int64_t reach = (g.row.kernel - 1) * g.row.dilation / g.row.stride;
+        const std::int64_t least = std::max(ceil_div(256, lanes), 4 * reach);
+        columns = std::min(columns, std::max(least, ring_bytes / (alive * lanes * element)));
+    }
+    job.lane_block = lanes;
+    job.lane_blocks = layout.gather ? 1 : ceil_div(layout.lanes, lanes);
+    job.column_tile = columns;
+    job.column_tiles = ceil_div(g.row.output_size, columns);
+
+    const std::int64_t units =
+        std::max<std::int64_t>(1, job.groups * job.lane_blocks * job.column_tiles);
+    const std::int64_t wanted = ceil_div(4 * get_num_threads() * share, units);
+    const std::int64_t most =
+        std::max<std::int64_t>(1, rows.count / std::max<std::int64_t>(8, 4 * rows.ring));
+    job.band = ceil_div(rows.count, std::clamp<std::int64_t>(wanted, 1, most));
+    if (planes.ring > 1) {  // three axes: a band of pooled planes is kept alive
+        const std::int64_t plane_rows =
+            plane_bytes / ((planes.ring + 3) * columns * lanes * element);
+        job.band = std::min(
+            job.band,
+            std::max<std::int64_t>(std::min<std::int64_t>(rows.count, 2 * rows.ring), plane_rows));
+    }
+    job.bands = ceil_div(rows.count, job.band);
+
+    const std::int64_t source_columns =
+        g.row.mode == RowMode::intervals
+            ? g.row.source_size
+            : (columns - 1) * g.row.stride + (g.row.kernel - 1) * g.row.dilation + 1;
+    const std::int64_t length = columns * lanes, source = source_columns * lanes;
+    const std::int64_t widest = std::max(source, g.source_size[2] * lanes);
+    // The same pieces, in the same order, as RowsUnit takes from its arena.
+    const auto row_bytes = [&](std::int64_t count) {
+        return padded_bytes(count, choice.value_bytes) + padded_bytes(count, choice.index_bytes);
+    };
+    std::int64_t bytes = 6 * row_bytes(source) + padded_bytes(widest, choice.value_bytes);
+    bytes += (rows.ring + 1) * (row_bytes(length) + 2 * padded_bytes(1, 16));
+    bytes += row_bytes(length) + 4 * padded_bytes(length, 8);  // finishing
+    if (planes.source_size > 1 || planes.ring > 1 || planes.output_size > 1)
+        bytes += (planes.ring + 2) * (row_bytes(length * job.band) + 2 * padded_bytes(1, 16));
+    job.scratch_bytes = bytes;
+}
+
+Batch rows_batch(const RowsJob& job, const Choice& choice) {
+    const auto kernel = kernels().rows[choice.row()][choice.column()];
+    return {[job, kernel](std::int64_t unit, char* scratch) { kernel(job, unit, scratch); },
+            job.groups * job.lane_blocks * job.column_tiles * job.bands, job.scratch_bytes};
+}
+
+void cut_segments(SegmentsJob& job, const Choice& choice, std::int64_t share) {
+    const Layout& layout = job.targets[0].layout;
+    const std::int64_t element = choice.element_bytes();
+    const std::int64_t width = job.axes[2].size;
+    job.groups = layout.gather ? ceil_div(layout.planes, gathered) : layout.planes;
+    std::int64_t lanes = layout.gather ? std::min(gathered, layout.planes) : layout.lanes;
+    if (lanes > 16 && !layout.gather && width * lanes * element > ring_bytes)
+        lanes = std::max<std::int64_t>(16, ring_bytes / (width * element) / 16 * 16);
+    job.lane_block = lanes;
+    job.lane_blocks = layout.gather ? 1 : ceil_div(layout.lanes, lanes);
+
+    const auto row_bytes = [&](std::int64_t count) {
+        return padded_bytes(count, choice.value_bytes) + padded_bytes(count, choice.index_bytes);
+    };
+    const std::int64_t segments = job.axes[0].segment_count * job.axes[1].segment_count;
+    job.cell_bytes = row_bytes(segments * job.axes[2].segment_count * lanes);
+    const std::int64_t units = std::max<std::int64_t>(1, job.groups * job.lane_blocks);
+    const std::int64_t wanted = ceil_div(4 * get_num_threads() * share, units);
+    const std::int64_t map_bytes = job.axes[0].size * job.axes[1].size * width * lanes * element;
+    job.pieces = map_bytes < inline_bytes ? 1 : std::clamp<std::int64_t>(wanted, 1, segments);
+
+    std::int64_t widest = 1;
+    for (int t = 0; t < job.target_count; ++t)
+        widest = std::max(widest, job.targets[t].grid->output_size[2]);
+    // The same pieces as SegmentsUnit takes: row buffers, the reduced row, the finishing buffers.
+    job.scratch_bytes = (rows_held + 1) * row_bytes(width * lanes) + row_bytes(widest * lanes) +
+                        4 * padded_bytes(widest * lanes, 8);
+    if (job.pieces == 1) job.scratch_bytes += job.cell_bytes;
+}
+
+std::int64_t segments_units(const SegmentsJob& job) { return job.groups * job.lane_blocks; }
+
+}  // namespace poolwise

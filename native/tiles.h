@@ -1,0 +1,22 @@
+// How work is cut into units: plane groups, lane blocks, column tiles, bands and pieces.
+//
+// Nothing here can change a result: units cut outputs apart, never a window's reduction (see
+// RowWindow::split), so every number of threads gives the same bits.
+#pragma once
+
+#include "choose.h"
+#include "kernels/table.h"
+#include "run.h"
+
+namespace poolwise {
+
+std::int64_t padded_bytes(std::int64_t count, std::int64_t item_bytes);
+
+// `share` is 1 when the job has the pool to itself, 0 when many jobs fill it without being cut up.
+void cut_rows(RowsJob& job, const Choice& choice, std::int64_t share);
+Batch rows_batch(const RowsJob& job, const Choice& choice);
+
+void cut_segments(SegmentsJob& job, const Choice& choice, std::int64_t share);
+std::int64_t segments_units(const SegmentsJob& job);
+
+}  // namespace poolwise
