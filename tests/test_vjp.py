@@ -234,3 +234,17 @@ def test_bad_dy(dy, error, message, reducer) -> None:
 def test_integers_have_no_gradient(dtype: str) -> None:
     with pytest.raises(TypeError, match=f"x has dtype {dtype}.*float32"):
         pw.pool_vjp(np.ones((4, 4), dtype), Windows.sliding(2), "mean")
+
+
+@pytest.mark.parametrize("reducer", ["max", "mean", reducers.lp(2)])
+def test_the_gradient_is_written_where_asked(reducer: object) -> None:
+    x = np.random.default_rng(3).standard_normal((2, 5, 6))
+    y, pullback = pw.pool_vjp(x, pw.Windows.sliding(3, 2, 1), reducer)
+    expected = pullback(np.ones_like(y))
+    out = np.full((2, 6, 5), np.nan).transpose(0, 2, 1)
+    assert pullback(np.ones_like(y), out=out) is out
+    np.testing.assert_array_equal(out, expected)
+    with pytest.raises(ValueError, match="out has shape"):
+        pullback(np.ones_like(y), out=np.empty((2, 5, 5)))
+    with pytest.raises(TypeError, match="out has dtype"):
+        pullback(np.ones_like(y), out=np.empty((2, 5, 6), np.float32))

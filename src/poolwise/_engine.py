@@ -144,10 +144,8 @@ class Prepared:
             self.native, raw(x, x_name), x_name, ys, y_name, won, self.axes, *self.reducer_args
         )
 
-    def backward(
-        self, dy: Array, x: Array | None, y: Array | None, indices: Array | None, dx: Array
-    ) -> None:
-        """Write the gradient of `x` to `dx`; max and min need `indices`, lp needs x and y."""
+    def backward(self, dy: Array, x: Array | None, indices: Array | None, dx: Array) -> None:
+        """Write the gradient of `x` to `dx`; max and min need `indices`, lp needs x."""
         if self.cells == 0:
             return
         maps = self.maps(dy)

@@ -6,14 +6,14 @@ that what reaches the core is in its one normal form.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _native, reference
-from ._arrays import Array, as_array, raw
+from ._arrays import Array, as_array, check_out, raw
 from ._checks import check_memory, show
 from ._dtypes import as_dtype, core_name, is_float
 from ._engine import choose_axes, core_pools, plain_axes, prepare, run, run_with_indices
@@ -21,6 +21,13 @@ from .reducers import Reducer, as_reducer
 from .windows import Bins, Windows
 
 __all__ = ["max_unpool", "pool", "pool_vjp"]
+
+
+class Pullback(Protocol):
+    """What `pool_vjp` returns beside the result: the way back of a gradient."""
+
+    def __call__(self, dy: ArrayLike, *, out: Array | None = None) -> Array:
+        """Return the gradient of x, given that of y."""
 
 
 def _check_windows(windows: object) -> Windows:
@@ -103,7 +110,7 @@ def pool_vjp(
     reducer: str | Reducer,
     *,
     axes: int | Sequence[int] | None = None,
-) -> tuple[Array, Callable[[ArrayLike], Array]]:
+) -> tuple[Array, Pullback]:
     """Pool, and return with the result the function that takes its gradient back to `x`.
 
     Parameters
@@ -119,8 +126,8 @@ def pool_vjp(
         What `pool` gives.
     pullback : callable
         ``dx = pullback(dy)``: takes a floating array of y's shape, returns one of x's shape and
-        dtype. May be called any number of times. For lp it reads `x` and `y` again, so leave
-        their contents alone until then.
+        dtype, or writes it to ``out=``. May be called any number of times. For lp it reads `x`
+        again, so leave its contents alone until then.
 
     Raises
     ------
@@ -153,13 +160,16 @@ def pool_vjp(
         y = run(array, windows, made, axes)
         call = prepare(windows, made, array.shape, array.dtype, plain_axes(axes, array.ndim))
     shape, dtype = array.shape, array.dtype
-    kept_x, kept_y = (array, y) if made.name == "lp" else (None, None)
+    kept = array if made.name == "lp" else None
 
-    def pullback(dy: ArrayLike) -> Array:
+    def pullback(dy: ArrayLike, *, out: Array | None = None) -> Array:
         gradient = _gradient(dy, call.shape, dtype)
-        check_memory(call.tables + int(np.prod(shape, dtype=object)) * dtype.itemsize, "gradient")
-        dx: Array = np.empty(shape, dtype)
-        call.backward(gradient, kept_x, kept_y, indices, dx)
+        if out is None:
+            check_memory(call.tables + _product(shape) * dtype.itemsize, "gradient")
+            dx: Array = np.empty(shape, dtype)
+        else:
+            dx = check_out(out, shape, dtype, gradient, *(() if kept is None else (kept,)))
+        call.backward(gradient, kept, indices, dx)
         return dx
 
     return y, pullback
@@ -234,7 +244,7 @@ def max_unpool(
     for axis, size in zip(pooled, sizes, strict=True):
         shape[axis] = size
     # Counting in Python integers: the product of shapes may pass int64.
-    check_memory(int(np.prod(shape, dtype=object)) * values.itemsize, f"output {tuple(shape)}")
+    check_memory(_product(shape) * values.itemsize, f"output {tuple(shape)}")
     if places.size and not 0 <= int(places.min()) <= int(places.max()) < _product(sizes):
         raise ValueError(
             f"indices must lie in 0 to {_product(sizes) - 1} for output_size {tuple(sizes)}, got "
