@@ -40,7 +40,7 @@ def _own_threads() -> Iterator[None]:
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program that has x and poolwise; two minutes are a hang."""
+    """Run a program that has x and poolwise; a minute is a hang."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("POOLWISE_")}
     # Python 3.12 warns of any fork beside threads, and that is what is tested.
     flags = ["-W", "error", "-W", "ignore:This process:DeprecationWarning"]
@@ -49,7 +49,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
         env=inherited | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=60,
     )
 
 
@@ -119,9 +119,7 @@ def test_the_environment_sets_the_number_of_threads(given: str) -> None:
     assert found == str(min(int(given), 1024))
 
 
-@pytest.mark.parametrize(
-    "given", ["", "0", "-4", "two", "2.5", "3x", "1e3", "0x4", "99999999999999999999999", "٣"]
-)
+@pytest.mark.parametrize("given", ["", "0", "-4", "two", "2.5", "3x", "9" * 30])
 def test_garbage_in_the_environment_is_a_usable_number_of_threads(given: str) -> None:
     code = """
         y = pw.max_pool(x, 3)
@@ -249,6 +247,18 @@ def test_shutdown_and_pooling_again() -> None:
         while not all(call.done() for call in calls):
             _native.shutdown()
         assert all(np.array_equal(call.result(), expected) for call in calls)
+
+
+def test_shutdowns_at_once() -> None:
+    code = """
+        for _ in range(300):
+            pw.max_pool(x, 3)
+            threads = [threading.Thread(target=_native.shutdown) for _ in range(4)]
+            [t.start() for t in threads]
+            [t.join() for t in threads]
+        print("done")
+    """
+    assert printed(code, POOLWISE_NUM_THREADS="8") == "done"
 
 
 @pytest.mark.parametrize("threads", ["1", "4"])

