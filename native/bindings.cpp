@@ -8,10 +8,13 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core.h"
@@ -41,6 +44,26 @@ Reducer reducer_of(const char* name, double p, bool count_include_pad, std::int6
             return {static_cast<ReducerKind>(k), p, count_include_pad, divisor};
     throw nb::value_error((std::string("reducer not known to the core: ") + name).c_str());
 }
+
+// The GIL, let go for the length of a call. A daemon thread that comes back while the interpreter
+// ends is unwound by it, which no destructor survives: such a thread is parked until the process is
+// gone.
+class Released {
+  public:
+    Released() : state_(PyEval_SaveThread()) {}
+    ~Released() {
+        try {
+            PyEval_RestoreThread(state_);
+        } catch (...) {
+            for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+        }
+    }
+    Released(const Released&) = delete;
+    Released& operator=(const Released&) = delete;
+
+  private:
+    PyThreadState* state_;
+};
 
 // One array held through the buffer protocol for the length of a call.
 class Held {
@@ -181,7 +204,7 @@ void forward(const Plan& plan, nb::handle x, const char* x_dtype, nb::handle ys,
                          indices.is_none() ? nullptr : winners.views.data(), at.data()};
     Status status;
     {
-        nb::gil_scoped_release released;
+        const Released released;
         status = pool_forward(&job, 1, in, out, rule);
     }
     raise(status);
@@ -213,7 +236,7 @@ void forward_many(nb::handle jobs, const char* x_dtype, const char* y_dtype, con
     }
     Status status;
     {
-        nb::gil_scoped_release released;
+        const Released released;
         status = pool_forward(list.data(), list.size(), in, out, rule);
     }
     raise(status);
@@ -233,7 +256,7 @@ void backward(const Plan& plan, nb::handle dx, const char* dtype, nb::handle dys
                     input ? input->view() : ArrayView{}};
     Status status;
     {
-        nb::gil_scoped_release released;
+        const Released released;
         status = pool_backward(job, type, rule);
     }
     raise(status);
@@ -264,7 +287,7 @@ void scatter(nb::handle dx, const char* dtype, const nb::tuple& dys, const nb::t
                          accumulate};
     Status status;
     {
-        nb::gil_scoped_release released;
+        const Released released;
         status = pool_scatter(job, type);
     }
     raise(status);
@@ -273,6 +296,8 @@ void scatter(nb::handle dx, const char* dtype, const nb::tuple& dys, const nb::t
 nb::dict config() {
     nb::dict result;
     result["isa"] = chosen_isa();
+    const char* asked = std::getenv("POOLWISE_ISA");
+    result["isa_asked"] = asked ? nb::object(nb::str(asked)) : nb::none();
     nb::list levels;
     for (const char* name : available_isas()) levels.append(name);
     result["isas_available"] = levels;
@@ -310,7 +335,7 @@ NB_MODULE(_native, m) {
     m.def("config", &config);
     m.def("last_isa", &last_run_isa);
     m.def("shutdown", [] {
-        nb::gil_scoped_release released;
+        const Released released;
         process_pool().shutdown();
     });
     // Workers leave before the interpreter's own teardown begins.

@@ -100,7 +100,8 @@ class Forward {
         job.y_dtype = y_dtype_;
         job.divide = reducer_.kind == ReducerKind::mean ? Divide::result : Divide::nothing;
         job.divisor_override = reducer_.divisor;
-        job.patch_empty = in.indices && plan.has_empty_windows(grid);
+        const bool picks = reducer_.kind == ReducerKind::max || reducer_.kind == ReducerKind::min;
+        job.patch_empty = picks && plan.has_empty_windows(grid);
         job.lp = lp_rule(plan, grid);
         for (int a = 0; a < 3; ++a)
             job.divisors[a] = plan.divisors(grid, a, divisors_with_padding());

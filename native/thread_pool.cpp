@@ -94,6 +94,7 @@ void ThreadPool::work() {
 }
 
 void ThreadPool::shutdown() {
+    const std::lock_guard<std::mutex> alone(ending_);
     std::vector<std::thread> leaving;
     {
         const std::lock_guard<std::mutex> lock(mutex_);

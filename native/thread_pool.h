@@ -44,6 +44,7 @@ class ThreadPool {
   private:
     void work();
 
+    std::mutex ending_;  // one shutdown at a time: `leaving_` must stay until its workers are gone
     std::mutex mutex_;
     std::condition_variable wake_;
     std::deque<Task> queue_;

@@ -190,6 +190,9 @@ template <class Op> class Finish {
                     }
             }
         }
+        if constexpr (Op::idempotent) {
+            if (rules_.patch_empty) patch_values(plane, row, result.v);
+        }
         if constexpr (same<T, double> && !Op::indexed) {
             if (rules_.lp) take_roots(plane, row, result.v);
         }
@@ -253,6 +256,28 @@ template <class Op> class Finish {
         }
     }
 
+    bool is_empty(std::int64_t plane, std::int64_t row, std::int64_t c) const {
+        return rules_.divisors[0][plane] == 0 || rules_.divisors[1][row] == 0 ||
+               rules_.divisors[2][column_ + c] == 0;
+    }
+
+    // Windows of no cells get the limit of the result's own dtype, which may be narrower than T.
+    POOLWISE_APART void patch_values(std::int64_t plane, std::int64_t row, T* v) const {
+        const bool least = Op::identity == Limits<T>::high;
+        T limit = Op::identity;
+        if constexpr (!floating<T>) {
+            const auto bits = 8 * size_of(rules_.y_dtype);
+            const bool is_signed = rules_.y_dtype >= Dtype::int8 && rules_.y_dtype <= Dtype::int64;
+            const std::uint64_t ones = ~std::uint64_t(0) >> (64 - bits + (is_signed ? 1 : 0));
+            const std::uint64_t low = is_signed ? ~ones : 0;
+            limit = static_cast<T>(least ? ones : low);
+            if (rules_.y_dtype == Dtype::boolean) limit = static_cast<T>(least);
+        }
+        for (std::int64_t c = 0; c < columns_; ++c)
+            for (std::int64_t l = 0; l < place_->lanes && is_empty(plane, row, c); ++l)
+                v[c * place_->lanes + l] = limit;
+    }
+
     POOLWISE_APART void take_roots(std::int64_t plane, std::int64_t row, double* v) const {
         const LpRule& lp = *rules_.lp;
         const Powers powers(lp.p);
@@ -294,13 +319,9 @@ template <class Op> class Finish {
         for (std::int64_t n = 0; n < length_; ++n)
             wide_[n] = static_cast<std::int64_t>(result.i[n]);
         if (rules_.patch_empty) {
-            for (std::int64_t c = 0; c < columns_; ++c) {
-                if (rules_.divisors[0][plane] * rules_.divisors[1][row] *
-                        rules_.divisors[2][column_ + c] !=
-                    0)
-                    continue;
-                for (std::int64_t l = 0; l < place_->lanes; ++l) wide_[c * place_->lanes + l] = -1;
-            }
+            for (std::int64_t c = 0; c < columns_; ++c)
+                for (std::int64_t l = 0; l < place_->lanes && is_empty(plane, row, c); ++l)
+                    wide_[c * place_->lanes + l] = -1;
         }
         const std::int64_t offset =
             plane * layout.i_axis[0] + row * layout.i_axis[1] + column_ * layout.i_axis[2];

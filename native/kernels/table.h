@@ -68,7 +68,7 @@ struct RowsJob {
     const std::int64_t* divisors[3] = {nullptr, nullptr, nullptr};
     std::int64_t divisor_override = 0;
     bool accumulate = false;   // y += result (float32 and float64 only)
-    bool patch_empty = false;  // some windows see no cell: their index is -1
+    bool patch_empty = false;  // max and min of windows that see no cell
     const LpRule* lp = nullptr;
     std::int64_t groups = 1, lane_blocks = 1, lane_block = 1;
     std::int64_t column_tiles = 1, column_tile = 1, bands = 1, band = 1;
