@@ -22,7 +22,7 @@ using namespace poolwise;
 
 namespace {
 
-int checks = 0;
+std::atomic<int> checks{0};
 
 void expect(bool good, const std::string& what) {
     ++checks;
@@ -290,8 +290,8 @@ int main() {
     check_pool();
     check_kernels();
     check_threads_and_fork();
-    std::printf("core_test: %d checks passed, kernels %s, last run %s\n", checks, chosen_isa(),
-                last_run_isa());
+    std::printf("core_test: %d checks passed, kernels %s, last run %s\n", checks.load(),
+                chosen_isa(), last_run_isa());
     expect(std::strcmp(chosen_isa(), last_run_isa()) == 0, "the chosen kernels ran");
     return 0;
 }
