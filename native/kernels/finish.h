@@ -233,7 +233,14 @@ template <class Op> class Finish {
 
     POOLWISE_APART void divide(std::int64_t plane, std::int64_t row, T* v) const {
         if (uniform_) {
-            const T by = static_cast<T>(divisor(plane, row, 0));
+            const std::int64_t cells = divisor(plane, row, 0);
+            const T by = static_cast<T>(cells);
+            if ((cells & (cells - 1)) == 0) {  // a power of two: its reciprocal is exact
+                const T reciprocal = 1 / by;
+                POOLWISE_LANES
+                for (std::int64_t n = 0; n < length_; ++n) v[n] *= reciprocal;
+                return;
+            }
             POOLWISE_LANES
             for (std::int64_t n = 0; n < length_; ++n) v[n] /= by;
             return;

@@ -169,7 +169,13 @@ template <class Op> class RowsUnit {
         }
         T* target = row.v;
         if (!complete) {
-            for (std::int64_t n = 0; n < source_columns_ * lanes_; ++n) target[n] = Op::identity;
+            // Padding, or the gaps between strided gradients, around what is loaded below.
+            const bool around = expand == 1 && from < to;
+            const std::int64_t before = around ? from - low_ : source_columns_;
+            const std::int64_t after = around ? to - low_ : source_columns_;
+            for (std::int64_t n = 0; n < before * lanes_; ++n) target[n] = Op::identity;
+            for (std::int64_t n = after * lanes_; n < source_columns_ * lanes_; ++n)
+                target[n] = Op::identity;
             if (from >= to) return row;
         }
         T* loaded = expand == 1 ? target + (from - low_) * lanes_ : raw_;
@@ -227,12 +233,8 @@ template <class Op> class RowsUnit {
             slide(source, target, k, columns_, d);
         } else if (d == 1) {
             const std::int64_t q = k / s, r = k % s;
-            if (q == 0) {
-                fold(source, target, columns_, r);
-                return;
-            }
-            if (s == k) {
-                fold(source, target, columns_, s);
+            if (k <= s || k <= 4) {  // every tap at once: no stride-1 result is ever made
+                fold(source, target, columns_, k);
                 return;
             }
             fold(source, temporary_[0], columns_ - 1 + q, s);

@@ -174,7 +174,8 @@ class Prepared:
                 total += reference.scatter(dys[k], won[k], sizes, self.axes, accumulate=True)
             else:
                 total += reference.backward(dys[k], given, grid, self.reducer, self.axes)
-        dx[...] = total
+        with np.errstate(over="ignore", invalid="ignore"):  # float16 gradients may be infinite
+            dx[...] = total
 
 
 @lru_cache(maxsize=1024)
