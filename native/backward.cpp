@@ -149,7 +149,7 @@ Status lp_by_windows(const BackwardJob& in, Dtype dtype, double p) {
         job.rule.p = p;
         for (int a = 0; a < 3; ++a) {
             job.input_size[a] = plan.input_size(a);
-            job.output_size[a] = plan.forward_rows(g).output_size[a];
+            job.output_size[a] = plan.output_size(g, a);
             job.rule.starts[a] = plan.starts(g, a);
             job.rule.stops[a] = plan.stops(g, a);
             job.rule.step[a] = plan.step(g, a);

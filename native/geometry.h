@@ -12,8 +12,7 @@
 namespace poolwise {
 
 // How one output row is made of input rows. Rows are numbered along a stream: row j of the stream
-// is row base + j*step of the axis, so a dilated axis is `step` undilated streams. With `expand` >
-// 1 (gradients of strided windows) only every expand-th row exists; the others are zero.
+// is row base + j*step of the axis, so a dilated axis is `step` undilated streams.
 //
 // `split` cuts the window for the two-stack algorithm: rows [start, split) come from the suffix
 // reductions, [split, stop) from the running prefix. It depends on the geometry alone, never on
@@ -30,7 +29,7 @@ inline constexpr std::int64_t rows_held = rows_joined + 1;
 struct RowProgram {
     const RowWindow* windows = nullptr;
     std::int64_t count = 0;
-    std::int64_t step = 1, expand = 1;
+    std::int64_t step = 1;
     std::int64_t ring = 1;  // rows alive at once: the longest window
     bool two_stack = false;
     bool exclusive = false;  // no row belongs to two windows

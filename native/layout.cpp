@@ -87,12 +87,11 @@ bool input_fits(const Plan& plan, const ArrayView& x, const int* axes) {
 bool result_fits(const Plan& plan, int grid, const ArrayView& x, const ArrayView& result,
                  const int* axes) {
     if (result.rank != x.rank) return false;
-    const RowsGeometry& g = plan.forward_rows(grid);
     int a = 0;
     for (int d = 0; d < x.rank; ++d) {
         const bool pooled = a < plan.axis_count() && axes[a] == d;
         const std::int64_t expected =
-            pooled ? g.output_size[3 - plan.axis_count() + a] : x.shape[d];
+            pooled ? plan.output_size(grid, 3 - plan.axis_count() + a) : x.shape[d];
         if (result.shape[d] != expected) return false;
         a += pooled;
     }

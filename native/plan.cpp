@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 namespace poolwise {
@@ -39,6 +40,23 @@ Formula backward_formula(const Axis& a) {
             static_cast<std::int64_t>(Wide(a.kernel - 1) * a.dilation - a.pad_before)};
 }
 
+// The windows that read a cell are first, first + step, ... < stop. Windows whose starts differ
+// from the cell by no multiple of the dilation do not read it, so they come in steps of dilation /
+// gcd.
+std::int64_t reader_step(const Axis& a) { return a.dilation / std::gcd(a.dilation, a.stride); }
+
+std::pair<std::int64_t, std::int64_t> readers_of(const Axis& a, std::int64_t cell) {
+    const Wide place = Wide(cell) + a.pad_before;  // window j starts at j*stride of this
+    const Wide reach = Wide(a.kernel - 1) * a.dilation;
+    const Wide last = std::min<Wide>(place / a.stride, a.count - 1);
+    Wide first = place > reach ? (place - reach + a.stride - 1) / a.stride : 0;
+    const std::int64_t step = reader_step(a);
+    for (std::int64_t tries = 0; tries < step && first <= last; ++tries, ++first)
+        if ((place - first * a.stride) % a.dilation == 0)
+            return {static_cast<std::int64_t>(first), static_cast<std::int64_t>(last + 1)};
+    return {0, 0};
+}
+
 std::int64_t cells_between(std::int64_t start, std::int64_t stop, std::int64_t step) {
     return start < stop ? (stop - start + step - 1) / step : 0;
 }
@@ -52,57 +70,55 @@ bool is_identity(const Axis& a) {
            a.count == a.size;
 }
 
-// Windows of a sliding formula, sorted into the `dilation` streams that never meet.
-std::vector<RowWindow> stream_windows(const Formula& f) {
+// Listed windows as rows of the `step` streams that never meet, stream by stream.
+std::vector<RowWindow> stream_windows(const std::vector<std::int64_t>& starts,
+                                      const std::vector<std::int64_t>& stops, std::int64_t step) {
     std::vector<RowWindow> windows;
-    windows.reserve(static_cast<std::size_t>(f.count));
-    for (std::int64_t i = 0; i < f.count; ++i) {
-        const auto [start, stop] = clipped_window(f, i);
-        const std::int64_t base = start % f.dilation;
-        const std::int64_t first = (start - base) / f.dilation;
-        const std::int64_t length = cells_between(start, stop, f.dilation);
-        windows.push_back({i, base, first, first + length, 0});
+    windows.reserve(starts.size());
+    for (std::size_t i = 0; i < starts.size(); ++i) {
+        const std::int64_t base = starts[i] % step, first = starts[i] / step;
+        const std::int64_t rows = cells_between(starts[i], stops[i], step);
+        windows.push_back({static_cast<std::int64_t>(i), base, first, first + rows, 0});
     }
-    if (f.dilation > 1) {
+    if (step > 1) {
         std::stable_sort(windows.begin(), windows.end(),
                          [](const RowWindow& a, const RowWindow& b) { return a.base < b.base; });
     }
     return windows;
 }
 
-std::vector<RowWindow> listed_windows(const std::vector<std::int64_t>& starts,
-                                      const std::vector<std::int64_t>& stops) {
-    std::vector<RowWindow> windows;
-    windows.reserve(starts.size());
-    for (std::size_t i = 0; i < starts.size(); ++i)
-        windows.push_back({static_cast<std::int64_t>(i), 0, starts[i], stops[i], 0});
-    return windows;
-}
-
-// Passes over a row cost its padded length; a formula whose padding dwarfs the map is done by
-// lists.
-bool worth_sliding(const Formula& f) {
+// Passes over a row cost its padded length: a formula that dwarfs the map is done by lists.
+bool worth_sliding(const Formula& f, std::int64_t map_size) {
     const Wide length = Wide(f.count - 1) * f.stride + Wide(f.kernel - 1) * f.dilation + 1;
-    return length <= Wide(f.size) * 4 + 256;
+    return length <= Wide(map_size) * 4 + 256;
 }
 
-RowReduction reduce_row(const Formula& f, bool listed, std::int64_t expand,
-                        const std::vector<std::int64_t>& starts,
-                        const std::vector<std::int64_t>& stops) {
+struct Lists {
+    const std::vector<std::int64_t>& starts;
+    const std::vector<std::int64_t>& stops;
+    std::int64_t step;
+};
+
+RowReduction reduce_row(const Axis& axis, const Formula& f, std::int64_t expand, const Lists& lists,
+                        std::int64_t source_size) {
     RowReduction row;
-    row.source_size = f.size;
+    row.source_size = source_size;
     row.output_size = f.count;
-    row.starts = starts.data();
-    row.stops = stops.data();
-    row.step = listed ? 1 : f.dilation;
+    row.starts = lists.starts.data();
+    row.stops = lists.stops.data();
+    row.step = lists.step;
+    if (lists_windows(axis) || !worth_sliding(f, axis.size)) {
+        row.mode = RowMode::intervals;
+        return row;
+    }
+    row.mode = RowMode::slide;
+    row.source_size = f.size;
     row.expand = expand;
     row.kernel = f.kernel;
     row.stride = f.stride;
     row.dilation = f.dilation;
     row.pad = f.pad;
-    row.mode = listed || !worth_sliding(f) ? RowMode::intervals : RowMode::slide;
-    if (row.mode == RowMode::slide && f.kernel == 1 && f.stride == 1 && f.pad == 0 && expand == 1 &&
-        f.count == f.size)
+    if (f.kernel == 1 && f.stride == 1 && f.pad == 0 && expand == 1 && f.count == f.size)
         row.mode = RowMode::identity;
     return row;
 }
@@ -123,44 +139,24 @@ Plan::Plan(std::vector<Grid> grids) : grids_(std::move(grids)) {
     }
     for (int axis = 0; axis < 3; ++axis) size_[axis] = axes_.front()[axis].size;
     compile_windows();
-    compile_rows();
     compile_segments();
+    if (!segmented_) compile_forward();
 }
 
 void Plan::compile_windows() {
     for (const std::vector<Axis>& axes : axes_) {
-        std::vector<std::vector<std::int64_t>> starts(3), stops(3), inside(3), declared(3),
-            first(3), last(3);
+        PerAxis starts(3), stops(3), inside(3), declared(3);
         std::int64_t largest = 1;
         bool has_empty = false;
         for (int a = 0; a < 3; ++a) {
             const Axis& axis = axes[a];
-            if (lists_windows(axis)) {
-                starts[a] = axis.starts;
-                stops[a] = axis.stops;
-                std::int64_t lo = 0, hi = 0;
-                for (std::int64_t i = 0; i < axis.size; ++i) {
-                    while (lo < axis.count && axis.stops[lo] <= i) ++lo;
-                    while (hi < axis.count && axis.starts[hi] <= i) ++hi;
-                    first[a].push_back(lo);
-                    last[a].push_back(std::max(lo, hi));
-                }
-            } else {
-                const Formula forward = forward_formula(axis), backward = backward_formula(axis);
-                for (std::int64_t i = 0; i < axis.count; ++i) {
-                    const auto [start, stop] = clipped_window(forward, i);
-                    starts[a].push_back(start);
-                    stops[a].push_back(stop);
-                }
-                for (std::int64_t i = 0; i < axis.size; ++i) {
-                    const auto [start, stop] = clipped_window(backward, i);
-                    first[a].push_back(start);
-                    last[a].push_back(stop);
-                }
-            }
+            const Formula formula = forward_formula(axis);
             std::int64_t longest = 1;
             for (std::int64_t i = 0; i < axis.count; ++i) {
-                const std::int64_t cells = cells_between(starts[a][i], stops[a][i], axis.dilation);
+                const auto [start, stop] = lists_windows(axis)
+                                               ? std::pair(axis.starts[i], axis.stops[i])
+                                               : clipped_window(formula, i);
+                const std::int64_t cells = cells_between(start, stop, axis.dilation);
                 std::int64_t with_padding = cells;
                 if (!lists_windows(axis)) {
                     const Wide room =
@@ -168,6 +164,8 @@ void Plan::compile_windows() {
                     const Wide taps = (room + axis.dilation - 1) / axis.dilation;
                     with_padding = static_cast<std::int64_t>(std::min<Wide>(axis.kernel, taps));
                 }
+                starts[a].push_back(start);
+                stops[a].push_back(stop);
                 inside[a].push_back(cells);
                 declared[a].push_back(with_padding);
                 longest = std::max(longest, cells);
@@ -179,16 +177,13 @@ void Plan::compile_windows() {
         stops_.push_back(std::move(stops));
         inside_.push_back(std::move(inside));
         declared_.push_back(std::move(declared));
-        readers_first_.push_back(std::move(first));
-        readers_last_.push_back(std::move(last));
         largest_window_.push_back(largest);
         has_empty_.push_back(has_empty);
     }
 }
 
 RowProgram Plan::make_program(std::vector<RowWindow> windows, std::int64_t step,
-                              std::int64_t expand, std::int64_t source_size,
-                              std::int64_t output_size) {
+                              std::int64_t source_size) const {
     RowProgram program;
     std::int64_t total = 0, distinct = 0, split = 0, seen = 0;
     const RowWindow* previous = nullptr;
@@ -210,41 +205,70 @@ RowProgram Plan::make_program(std::vector<RowWindow> windows, std::int64_t step,
     program.two_stack = program.ring > 6 && total > 2 * distinct;
     program.count = static_cast<std::int64_t>(windows.size());
     program.step = step;
-    program.expand = expand;
     program.source_size = source_size;
-    program.output_size = output_size;
+    program.output_size = program.count;
     programs_.push_back(std::move(windows));
     program.windows = programs_.back().data();
     return program;
 }
 
-void Plan::compile_rows() {
+void Plan::compile_forward() {
     for (std::size_t g = 0; g < axes_.size(); ++g) {
-        RowsGeometry forward, backward;
+        RowsGeometry rows;
         for (int a = 0; a < 3; ++a) {
             const Axis& axis = axes_[g][a];
-            const bool listed = lists_windows(axis);
-            const Formula there = forward_formula(axis), back = backward_formula(axis);
-            forward.source_size[a] = backward.output_size[a] = axis.size;
-            forward.output_size[a] = backward.source_size[a] = axis.count;
-            if (a < 2) {
-                forward.program[a] = make_program(
-                    listed ? listed_windows(starts_[g][a], stops_[g][a]) : stream_windows(there),
-                    axis.dilation, 1, axis.size, axis.count);
-                backward.program[a] =
-                    make_program(listed ? listed_windows(readers_first_[g][a], readers_last_[g][a])
-                                        : stream_windows(back),
-                                 axis.dilation, axis.stride, axis.count, axis.size);
-            } else {
-                forward.row = reduce_row(there, listed, 1, starts_[g][a], stops_[g][a]);
-                backward.row = reduce_row(back, listed, listed ? 1 : axis.stride,
-                                          readers_first_[g][a], readers_last_[g][a]);
-                if (listed) backward.row.source_size = axis.count;
-            }
+            const Lists lists{starts_[g][a], stops_[g][a], axis.dilation};
+            rows.source_size[a] = axis.size;
+            rows.output_size[a] = axis.count;
+            if (a < 2)
+                rows.program[a] = make_program(
+                    stream_windows(lists.starts, lists.stops, lists.step), lists.step, axis.size);
+            else
+                rows.row = reduce_row(axis, forward_formula(axis), 1, lists, axis.size);
         }
-        forward_.push_back(forward);
-        backward_.push_back(backward);
+        forward_.push_back(rows);
     }
+}
+
+// Cells and windows change places. Tables for it are as long as the input, so they wait until a
+// gradient is asked for.
+void Plan::compile_backward() const {
+    for (std::size_t g = 0; g < axes_.size(); ++g) {
+        readers_first_.emplace_back(3);
+        readers_last_.emplace_back(3);
+        RowsGeometry rows;
+        for (int a = 0; a < 3; ++a) {
+            const Axis& axis = axes_[g][a];
+            std::vector<std::int64_t>&first = readers_first_[g][a], &last = readers_last_[g][a];
+            std::int64_t lo = 0, hi = 0;
+            for (std::int64_t i = 0; i < axis.size; ++i) {
+                if (lists_windows(axis)) {
+                    while (lo < axis.count && axis.stops[lo] <= i) ++lo;
+                    while (hi < axis.count && axis.starts[hi] <= i) ++hi;
+                    first.push_back(lo);
+                    last.push_back(std::max(lo, hi));
+                } else {
+                    const auto [from, to] = readers_of(axis, i);
+                    first.push_back(from);
+                    last.push_back(to);
+                }
+            }
+            const Lists lists{first, last, lists_windows(axis) ? 1 : reader_step(axis)};
+            rows.source_size[a] = axis.count;
+            rows.output_size[a] = axis.size;
+            if (a < 2)
+                rows.program[a] =
+                    make_program(stream_windows(first, last, lists.step), lists.step, axis.count);
+            else
+                rows.row = reduce_row(axis, backward_formula(axis), axis.stride, lists, axis.count);
+        }
+        backward_.push_back(rows);
+    }
+}
+
+const RowsGeometry& Plan::backward_rows(int grid) const {
+    std::call_once(backward_once_, [this] { compile_backward(); });
+    return backward_[static_cast<std::size_t>(grid)];
 }
 
 void Plan::compile_segments() {

@@ -1,6 +1,7 @@
 // Geometry compiled for the kernels: what a Plan holds, and nothing that depends on the data.
 #pragma once
 
+#include <mutex>
 #include <vector>
 
 #include "core.h"
@@ -11,12 +12,15 @@ namespace poolwise {
 class Plan {
   public:
     explicit Plan(std::vector<Grid> grids);
+    Plan(const Plan&) = delete;
+    Plan& operator=(const Plan&) = delete;
 
     int grid_count() const { return static_cast<int>(grids_.size()); }
     int axis_count() const { return axis_count_; }
     std::int64_t input_size(int axis) const { return size_[axis]; }  // of three
     const RowsGeometry& forward_rows(int grid) const { return forward_[grid]; }
-    const RowsGeometry& backward_rows(int grid) const { return backward_[grid]; }
+    const RowsGeometry& backward_rows(int grid) const;  // compiled when first asked for
+    std::int64_t output_size(int grid, int axis) const { return axes_[grid][axis].count; }
     // Cells in window i of an axis (of three): inside the input, or with declared padding.
     const std::int64_t* divisors(int grid, int axis, bool include_pad) const {
         return (include_pad ? declared_ : inside_)[grid][axis].data();
@@ -34,30 +38,33 @@ class Plan {
     const SegmentGrid& segment_grid(int grid) const { return segment_grids_[grid]; }
 
   private:
-    template <class T> using PerAxis = std::vector<std::vector<std::vector<T>>>;  // [grid][axis][i]
+    using PerAxis = std::vector<std::vector<std::int64_t>>;  // [axis][i]
 
     void compile_windows();
-    void compile_rows();
+    void compile_forward();
+    void compile_backward() const;
     void compile_segments();
-    RowProgram make_program(std::vector<RowWindow> windows, std::int64_t step, std::int64_t expand,
-                            std::int64_t source_size, std::int64_t output_size);
+    RowProgram make_program(std::vector<RowWindow> windows, std::int64_t step,
+                            std::int64_t source_size) const;
 
     std::vector<Grid> grids_;
     int axis_count_ = 0;
     std::int64_t size_[3] = {1, 1, 1};
-    std::vector<std::vector<Axis>> axes_;  // [grid][3]
-    PerAxis<std::int64_t> starts_, stops_, inside_, declared_;
-    PerAxis<std::int64_t> readers_first_,
-        readers_last_;  // of each input cell: the windows that read it
+    std::vector<std::vector<Axis>> axes_;                      // [grid][3]
+    std::vector<PerAxis> starts_, stops_, inside_, declared_;  // [grid]
     std::vector<std::int64_t> largest_window_;
     std::vector<char> has_empty_;
-    std::vector<RowsGeometry> forward_, backward_;
-    std::vector<std::vector<RowWindow>> programs_;
+    std::vector<RowsGeometry> forward_;
+    mutable std::vector<std::vector<RowWindow>> programs_;
+    mutable std::once_flag backward_once_;
+    mutable std::vector<PerAxis> readers_first_,
+        readers_last_;  // of each cell: the windows that read it
+    mutable std::vector<RowsGeometry> backward_;
     bool segmented_ = false;
     std::vector<std::int64_t> edges_[3];
     std::vector<std::uint8_t> used_[3];
     SegmentAxis segment_axes_[3];
-    PerAxis<std::int64_t> segment_first_, segment_last_;
+    std::vector<PerAxis> segment_first_, segment_last_;
     std::vector<SegmentGrid> segment_grids_;
 };
 

@@ -88,16 +88,34 @@ struct Place {
 };
 
 // sum / divisor to the nearest integer, ties to even
-template <class T> inline T divide_to_even(T sum, std::int64_t divisor) {
+template <class T> inline T divide_to_even(T sum, Int128 divisor) {
     const Int128 s = static_cast<Int128>(sum), d = divisor;
     Int128 quotient = s / d, rest = s % d;
     if (rest < 0) {
         rest += d;
         quotient -= 1;
     }
-    const Int128 twice = 2 * rest;
-    if (twice > d || (twice == d && (quotient & 1) != 0)) quotient += 1;
+    if (rest > d - rest || (rest == d - rest && (quotient & 1) != 0)) quotient += 1;
     return static_cast<T>(quotient);
+}
+
+// sum / divisor, rounded once: a sum beyond double's 53 bits is divided as an integer with bits to
+// spare, and what is left over only has to be seen to be there.
+inline double divide_once(Int128 sum, Int128 divisor) {
+    const Int128 limit = Int128(1) << 53;
+    if (-limit <= sum && sum <= limit && divisor <= limit)
+        return static_cast<double>(sum) / static_cast<double>(divisor);
+    typedef unsigned __int128 Bits;
+    Bits magnitude = sum < 0 ? -static_cast<Bits>(sum) : static_cast<Bits>(sum);
+    double scale = 1;
+    while (magnitude != 0 && (magnitude >> 126) == 0) {
+        magnitude <<= 1;
+        scale *= 0.5;
+    }
+    Bits quotient = magnitude / static_cast<Bits>(divisor);
+    if (quotient * static_cast<Bits>(divisor) != magnitude) quotient |= 1;
+    const double result = static_cast<double>(quotient) * scale;
+    return sum < 0 ? -result : result;
 }
 
 // What the results of one unit have in common.
@@ -224,16 +242,23 @@ template <class Op> class Finish {
         return plane * layout.y_axis[0] + row * layout.y_axis[1] + column_ * layout.y_axis[2];
     }
 
-    std::int64_t divisor(std::int64_t plane, std::int64_t row, std::int64_t c) const {
+    // Windows may be wider than int64 can count cells; beyond 2^100 it no longer matters by how
+    // much.
+    Int128 divisor(std::int64_t plane, std::int64_t row, std::int64_t c) const {
         if (rules_.divisor_override) return rules_.divisor_override;
-        const std::int64_t product =
-            rules_.divisors[0][plane] * rules_.divisors[1][row] * rules_.divisors[2][column_ + c];
+        const std::int64_t factors[3] = {rules_.divisors[0][plane], rules_.divisors[1][row],
+                                         rules_.divisors[2][column_ + c]};
+        Int128 product = factors[0];
+        product *= factors[1];
+        const Int128 most = Int128(1) << 100;
+        if (factors[2] > 1 && product > most / factors[2]) return most;
+        product *= factors[2];
         return product > 0 ? product : 1;  // a window of no cells: its sum is 0, and so is its mean
     }
 
     POOLWISE_APART void divide(std::int64_t plane, std::int64_t row, T* v) const {
         if (uniform_) {
-            const std::int64_t cells = divisor(plane, row, 0);
+            const Int128 cells = divisor(plane, row, 0);
             const T by = static_cast<T>(cells);
             if ((cells & (cells - 1)) == 0) {  // a power of two: its reciprocal is exact
                 const T reciprocal = 1 / by;
@@ -245,7 +270,8 @@ template <class Op> class Finish {
             for (std::int64_t n = 0; n < length_; ++n) v[n] /= by;
             return;
         }
-        const T across = static_cast<T>(rules_.divisors[0][plane] * rules_.divisors[1][row]);
+        const T across = static_cast<T>(static_cast<double>(rules_.divisors[0][plane]) *
+                                        static_cast<double>(rules_.divisors[1][row]));
         POOLWISE_LANES
         for (std::int64_t n = 0; n < length_; ++n) {
             const T by = across * along_[n];
@@ -255,10 +281,10 @@ template <class Op> class Finish {
 
     void divide_to_double(std::int64_t plane, std::int64_t row, const T* v) const {
         for (std::int64_t c = 0; c < columns_; ++c) {
-            const double by = static_cast<double>(divisor(plane, row, c));
+            const Int128 by = divisor(plane, row, c);
             for (std::int64_t l = 0; l < place_->lanes; ++l) {
                 const std::int64_t n = c * place_->lanes + l;
-                quotients_[n] = static_cast<double>(v[n]) / by;
+                quotients_[n] = divide_once(static_cast<Int128>(v[n]), by);
             }
         }
     }

@@ -164,10 +164,7 @@ template <class Op> struct Joiner {
         started = true;
         held = 0;
     }
-    bool finish() {
-        flush();
-        return started;
-    }
+    void finish() { flush(); }
 };
 
 template <class Op> POOLWISE_APART void fill_nothing(typename Op::Row target, std::int64_t count) {

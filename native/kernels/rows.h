@@ -196,7 +196,8 @@ template <class Op> class RowsUnit {
     POOLWISE_APART void divide_source(std::int64_t d, std::int64_t h, std::int64_t from,
                                       std::int64_t to, T* values) const {
         if constexpr (floating<T>) {
-            const T across = static_cast<T>(job_.divisors[0][d] * job_.divisors[1][h]);
+            const T across = static_cast<T>(static_cast<double>(job_.divisors[0][d]) *
+                                            static_cast<double>(job_.divisors[1][h]));
             for (std::int64_t c = from; c < to; ++c) {
                 const T divisor = job_.divisor_override
                                       ? static_cast<T>(job_.divisor_override)
@@ -208,7 +209,7 @@ template <class Op> class RowsUnit {
     }
 
     POOLWISE_APART void interval_row(Row source, Row target) const {
-        const std::int64_t step = row_.step, expand = row_.expand;
+        const std::int64_t step = row_.step;
         for (std::int64_t c = 0; c < columns_; ++c) {
             std::int64_t u = row_.starts[column_ + c];
             const std::int64_t stop = row_.stops[column_ + c];
@@ -216,8 +217,7 @@ template <class Op> class RowsUnit {
                 Op::put(target, c * lanes_ + l, Op::nothing());
             bool started = false;
             for (; u < stop; u += step) {
-                if (expand > 1 && u % expand != 0) continue;
-                const Row cell = source.at(u / expand * lanes_), to = target.at(c * lanes_);
+                const Row cell = source.at(u * lanes_), to = target.at(c * lanes_);
                 for (std::int64_t l = 0; l < lanes_; ++l) {
                     const typename Op::Element e = Op::get(cell, l);
                     Op::put(to, l, started ? Op::join(Op::get(to, l), e) : e);

@@ -50,9 +50,9 @@ template <class Op> class Stack {
                     Joiner<Op> joiner(target, length_);
                     for (std::int64_t j = w.start; j < w.stop; ++j) {
                         push(base, j, produce);
-                        if (at(j).v) joiner.add(at(j));
+                        joiner.add(at(j));
                     }
-                    if (!joiner.finish()) fill_nothing<Op>(target, length_);
+                    joiner.finish();
                 });
                 continue;
             }
@@ -71,17 +71,16 @@ template <class Op> class Stack {
                 }
                 emit(w, [&](Row target) {
                     Joiner<Op> joiner(target, length_);
-                    if (at(w.start).v) joiner.add(at(w.start));
-                    if (w.stop > split && prefix_.v) joiner.add(prefix_);
-                    if (!joiner.finish()) fill_nothing<Op>(target, length_);
+                    joiner.add(at(w.start));
+                    if (w.stop > split) joiner.add(prefix_);
+                    joiner.finish();
                 });
             } else {
                 for (; pushed < w.stop; ++pushed) push(base, pushed, produce);
                 emit(w, [&](Row target) {
                     Joiner<Op> joiner(target, length_);
-                    for (std::int64_t j = w.start; j < w.stop; ++j)
-                        if (at(j).v) joiner.add(at(j));
-                    if (!joiner.finish()) fill_nothing<Op>(target, length_);
+                    for (std::int64_t j = w.start; j < w.stop; ++j) joiner.add(at(j));
+                    joiner.finish();
                 });
             }
         }
@@ -90,23 +89,12 @@ template <class Op> class Stack {
   private:
     Row& at(std::int64_t j) { return rows_[j % p_.ring]; }
 
-    // The real row behind row j of a stream, or -1: the rows between strided gradients do not
-    // exist.
-    std::int64_t real_row(std::int64_t base, std::int64_t j) const {
-        const std::int64_t row = base + j * p_.step;
-        if (p_.expand == 1) return row;
-        return row % p_.expand == 0 ? row / p_.expand : -1;
-    }
-
     template <class Produce> void push(std::int64_t base, std::int64_t j, Produce&& produce) {
-        const std::int64_t row = real_row(base, j);
-        at(j) = row < 0 ? Row{} : produce(row, slots_[j % p_.ring]);
+        at(j) = produce(base + j * p_.step, slots_[j % p_.ring]);
     }
 
     template <class Produce> void single(const RowWindow& w, Row target, Produce&& produce) {
-        const std::int64_t row = real_row(w.base, w.start);
-        if (row < 0) return fill_nothing<Op>(target, length_);
-        const Row made = produce(row, target);
+        const Row made = produce(w.base + w.start * p_.step, target);
         if (made.v != target.v) join_rows<Op, 1>(target, &made, length_);
     }
 
@@ -114,18 +102,13 @@ template <class Op> class Stack {
     void make_suffixes(std::int64_t start, std::int64_t split) {
         for (std::int64_t j = split - 2; j >= start; --j) {
             const Row both[2] = {at(j), at(j + 1)};
-            if (!both[0].v) {
-                at(j) = both[1];
-            } else if (both[1].v) {
-                join_rows<Op, 2>(slots_[j % p_.ring], both, length_);
-                at(j) = slots_[j % p_.ring];
-            }
+            join_rows<Op, 2>(slots_[j % p_.ring], both, length_);
+            at(j) = slots_[j % p_.ring];
         }
     }
 
     void extend_prefix(std::int64_t j) {
         const Row row = at(j);
-        if (!row.v) return;
         if (!prefix_.v) {
             prefix_ = row;
             return;

@@ -25,8 +25,9 @@ from .windows import Plan, Windows
 # The core pools up to three axes at once; more are rare, and the reference can do any number.
 _CORE_AXES = 3
 
-# A thousand cached calls hold at most this much each in the core's tables.
+# Cached calls hold at most this much each in the core's tables; larger ones are made anew.
 _KEEP_BYTES = 2**20
+_KEPT_CALLS = 256
 
 
 def core_pools(axes: Sequence[int]) -> bool:
@@ -77,6 +78,9 @@ class Prepared:
         self.cells = math.prod(self.shape)
         tables = sum(table_bytes(grid.output_shape) for grid in plan.grids)
         self.tables = 0 if self.reference_only else tables
+        # The way back has tables as long as the input, in each grid.
+        back = table_bytes(plan.input_shape) * len(plan.grids)
+        self.tables_back = 0 if self.reference_only else self.tables + back
         self._native: _native.Plan | None = None
         check_memory(self.cells * self.out_dtype.itemsize + self.tables, f"output {self.shape}")
 
@@ -90,11 +94,19 @@ class Prepared:
         """The core's own plan, with its tables; kept unless they are large."""
         if self._native is not None:
             return self._native
-        grids = (tuple(axis.native() for axis in grid.axes) for grid in self.plan.grids)
-        made = _native.Plan(tuple(grids))
+        made = self._make_native()
         if self.tables <= _KEEP_BYTES:
             self._native = made
         return made
+
+    @property
+    def native_back(self) -> _native.Plan:
+        """A native plan for gradients: the same one, unless its tables would outgrow the cache."""
+        return self.native if self.tables_back <= _KEEP_BYTES else self._make_native()
+
+    def _make_native(self) -> _native.Plan:
+        grids = (tuple(axis.native() for axis in grid.axes) for grid in self.plan.grids)
+        return _native.Plan(tuple(grids))
 
     @cached_property
     def reducer_args(self) -> tuple[str, float, bool, int]:
@@ -160,7 +172,7 @@ class Prepared:
         else:
             given = None if x is None else raw(x, name)
             _native.backward(
-                self.native, raw(dx, name), name, dys, self.axes, *self.reducer_args, given
+                self.native_back, raw(dx, name), name, dys, self.axes, *self.reducer_args, given
             )
 
     def _reference_backward(
@@ -178,7 +190,7 @@ class Prepared:
             dx[...] = total
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=_KEPT_CALLS)
 def prepare(
     windows: Windows,
     reducer: Reducer,

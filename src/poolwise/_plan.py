@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._axis import AxisPlan, Int64Array
-from ._checks import check_memory, table_bytes
+from ._checks import INT64_MAX, check_memory, table_bytes
 
 __all__ = ["Grid", "Plan"]
 
@@ -124,6 +124,10 @@ class Plan:
         return tuple(_read_only(np.concatenate(column)) for column in columns)
 
     def _per_window(self, table: Callable[[AxisPlan], Int64Array]) -> Int64Array:
+        for grid in self.grids:
+            largest = math.prod(int(table(axis).max()) for axis in grid.axes)
+            if largest > INT64_MAX:
+                raise ValueError(f"a window of {largest} cells does not fit in 64 bits")
         if not self.flat:
             return self.grids[0].outer(table)
         return np.concatenate([grid.outer(table).reshape(-1) for grid in self.grids])

@@ -113,8 +113,8 @@ def max_pool(
     TypeError
         For dtypes that cannot be pooled, and for sizes that are not integers.
     ValueError
-        For sizes out of range, tuples of different lengths, a window wider than the padded input,
-        or an empty pooled axis.
+        For sizes out of range, tuples of different lengths, a window wider than the padded input
+        (ceil mode clips it instead, as PyTorch does), or an empty pooled axis.
     MemoryError
         For a result beyond this machine's memory.
 

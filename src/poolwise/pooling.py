@@ -165,7 +165,7 @@ def pool_vjp(
     def pullback(dy: ArrayLike, *, out: Array | None = None) -> Array:
         gradient = _gradient(dy, call.shape, dtype)
         if out is None:
-            check_memory(call.tables + _product(shape) * dtype.itemsize, "gradient")
+            check_memory(call.tables_back + _product(shape) * dtype.itemsize, "gradient")
             dx: Array = np.empty(shape, dtype)
         else:
             dx = check_out(out, shape, dtype, gradient, *(() if kept is None else (kept,)))

@@ -52,6 +52,14 @@ class Reducer:
     def __post_init__(self) -> None:
         if self.name not in _NAMES:
             raise ValueError(f"reducer must be one of {', '.join(_NAMES)}, got {show(self.name)}")
+        if isinstance(self.p, bool) or not isinstance(self.p, float | int):
+            raise TypeError(f"p must be a number, got {show(self.p)}")
+        if isinstance(self.p, int) and abs(self.p) > 2**53:
+            raise ValueError(f"p must be at most 2**53 or infinite, got {show(self.p)}")
+        if not isinstance(self.count_include_pad, bool):
+            raise TypeError(f"count_include_pad must be a bool, got {show(self.count_include_pad)}")
+        if self.divisor_override is not None:
+            as_int(self.divisor_override, "divisor_override", 1)
         if (self.name == "lp") != (self.p > 0):
             raise ValueError(f"p must be above 0 for lp and 0 otherwise, got {show(self.p)}")
 

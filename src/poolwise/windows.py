@@ -56,6 +56,16 @@ class Windows:
     flat: bool = False
 
     def __post_init__(self) -> None:
+        level: object
+        for level in self.levels if isinstance(self.levels, tuple) else (self.levels,):
+            rules = level if isinstance(level, tuple) and level else (level,)
+            if not all(isinstance(rule, Sliding | Bins) for rule in rules):
+                raise TypeError(
+                    f"levels must be rules or tuples of rules, got {show(level)}; use "
+                    "Windows.sliding, .adaptive, .whole or .pyramid"
+                )
+        if not self.levels:
+            raise ValueError("levels is empty; give at least one")
         self.__dict__["_hash"] = hash((self.levels, self.flat))
 
     def __hash__(self) -> int:
@@ -206,6 +216,8 @@ class Windows:
 
     def reordered(self, order: Sequence[int]) -> Windows:
         """Return the windows with the rule of axis ``order[k]`` at axis k."""
+        if sorted(order) != list(range(len(order))) or self.ndim not in (None, len(order)):
+            raise ValueError(f"order must name every axis once, got {show(order)}")
         levels = (
             tuple(level[k] for k in order) if isinstance(level, tuple) else level
             for level in self.levels
