@@ -199,6 +199,13 @@ def test_external_weights_are_part_of_the_identity(tmp_path: Path) -> None:
     data = tmp_path / "m.onnx.data"
     data.write_bytes(bytes(data.stat().st_size))
     assert model_identity(path) != before
+    model = onnx.load(str(path), load_external_data=False)
+    model.graph.initializer[0].external_data[0].value = "ext.bin"
+    path.write_bytes(model.SerializeToString())
+    data.rename(tmp_path / "ext.bin")
+    before = model_identity(path)
+    (tmp_path / "ext.bin").write_bytes(b"other weights")
+    assert model_identity(path) != before
     (tmp_path / "elsewhere").mkdir()
     shutil.copy(path, tmp_path / "elsewhere")
     with pytest.raises(EmbedError, match="cannot load the model"):

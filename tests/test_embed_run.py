@@ -399,3 +399,28 @@ def test_reports_are_values(photos: Path) -> None:
     report = embed(str(photos / "00.png"), str(photos.parent / "out.npz"))
     assert isinstance(report, Report)
     assert (report.rows, report.computed, report.reused) == (1, 1, 0)
+
+
+def test_files_of_the_user_are_left_alone(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.parquet"
+    table_of_mine = tmp_path / "out.parquet.failures.csv"
+    table_of_mine.write_text("keep,me\n")
+    folder = tmp_path / "out.parquet.parts"
+    folder.mkdir()
+    (folder / "precious.txt").write_text("hi")
+    with pytest.raises(EmbedError, match="in the way"):
+        embed(photos, output)
+    assert (folder / "precious.txt").read_text() == "hi"
+    (folder / "precious.txt").unlink()
+    embed(photos, output)
+    assert table_of_mine.read_text() == "keep,me\n"
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["", "n" * 250 + ".parquet", "n" * 240 + ".parquet"])
+def test_impossible_outputs_are_refused_before_any_work(
+    photos: Path, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(EmbedError):
+        embed(photos, tmp_path / name if name else "")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["photos"]

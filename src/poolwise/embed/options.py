@@ -6,9 +6,9 @@ be in :class:`Options`, and what does not (workers, quiet) must not be.
 
 from __future__ import annotations
 
-import glob
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -166,7 +166,10 @@ def differences(ours: str, theirs: str) -> str:
 
 
 def model_identity(path: Path) -> str:
-    """SHA-256 over the model and its external data (``model.onnx.data`` and the like).
+    """SHA-256 over the model and its external data: the files beside it that it names.
+
+    The location of external data stands as text in the model, so no package is needed to find it; a
+    file named by accident only means one more file that must not change.
 
     Raises
     ------
@@ -175,8 +178,10 @@ def model_identity(path: Path) -> str:
     """
     digest = sha256()
     try:
-        beside = path.parent.glob(f"{glob.escape(path.name)}?*")
-        for part in (path, *sorted(data for data in beside if data.is_file())):
+        graph = path.read_bytes()
+        beside = (entry for entry in path.parent.iterdir() if entry.is_file() and entry != path)
+        named = (entry for entry in beside if os.fsencode(entry.name) in graph)
+        for part in (path, *sorted(named)):
             with open(part, "rb") as file:
                 while block := file.read(1 << 20):
                     digest.update(block)

@@ -132,7 +132,7 @@ def vectors(
             yield Failed(result.image, f"gives a vector of {own} numbers, the others {length}")
             continue
         chunk.append(result)
-        held += result.features.nbytes
+        held += result.features.nbytes + 4 * own
         late = time.monotonic() - since > _CHUNK_SECONDS
         if late or len(chunk) == _CHUNK_MAPS or held >= _CHUNK_BYTES:
             yield pooled(chunk, options)

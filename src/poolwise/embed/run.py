@@ -189,7 +189,7 @@ class _Work:
         if changed:
             self.store.merge(finished, complete=True, failures=len(failures))
         if not failures:
-            self.store.failures_file.unlink(missing_ok=True)
+            self.store.remove_old_failures()
         self.store.clear()
         return self.report(failures, reused=reused, changed=changed)
 

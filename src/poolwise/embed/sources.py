@@ -53,7 +53,7 @@ class ImageFile:
     def stamp(self) -> bytes:
         """Identity of a row: changes when the file is moved, resized, touched or renamed."""
         text = f"{os.path.abspath(self.path)}\0{self.name}\0{self.size}\0{self.mtime_ns}"
-        data = os.fsencode(f"{text}\0{self.scale}")
+        data = f"{text}\0{self.scale}".encode("utf-8", "surrogateescape")
         return blake2b(data, digest_size=STAMP_BYTES).digest()
 
 

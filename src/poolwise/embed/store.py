@@ -14,9 +14,9 @@ the same recipe; so resuming, adding images to a folder and changing some are on
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -46,10 +46,10 @@ class Store:
     """
 
     def __init__(self, output: Path, recipe: dict[str, Any], made_by: dict[str, Any]) -> None:
+        self._format: Format = format_for(output)
         self.output = output
         self.folder = output.with_name(f"{output.name}.parts")
         self.failures_file = output.with_name(f"{output.name}.failures.csv")
-        self._format: Format = format_for(output)
         self._recipe = as_text(recipe)
         self._metadata = {**made_by, "recipe": recipe}
         self._places: dict[bytes, Place] = {}
@@ -73,10 +73,15 @@ class Store:
             If the output or its parts were not made by this recipe. With ``overwrite`` those are
             passed over and will be replaced; work of this recipe is always kept.
         """
-        if not self.output.parent.is_dir():
-            raise EmbedError(f"no such folder for the output: {self.output.parent}")
-        if self.output.is_dir():
-            raise EmbedError(f"the output is a folder: {self.output}")
+        try:
+            if not self.output.parent.is_dir():
+                raise EmbedError(f"no such folder for the output: {self.output.parent}")
+            if self.output.is_dir():
+                raise EmbedError(f"the output is a folder: {self.output}")
+            self.failures_file.exists()  # names too long are refused before any work is done
+        except OSError as error:
+            raise EmbedError(f"cannot write {self.output}: {error.strerror}") from None
+        self._refuse_foreign_files()
         self._places, self.previous, self._stale = {}, None, False
         if self.output.exists():
             self._inspect_output(overwrite=overwrite)
@@ -89,6 +94,20 @@ class Store:
                 self._stale = True
             else:
                 self._refuse(f"{self.folder} holds unfinished work of other options", theirs)
+
+    def _own_files(self) -> list[Path]:
+        patterns = (".*.tmp", "part-*", "_recipe.json", "_lock")
+        return [path for pattern in patterns for path in self.folder.glob(pattern)]
+
+    def _refuse_foreign_files(self) -> None:
+        """A folder of the user's that happens to have our name is not ours to write in."""
+        if not self.folder.exists():
+            return
+        if not self.folder.is_dir() or set(self.folder.iterdir()) - set(self._own_files()):
+            raise EmbedError(
+                f"{self.folder} is in the way: it holds files that are not of poolwise embed; "
+                "move them, or choose another output"
+            )
 
     def _inspect_output(self, *, overwrite: bool) -> None:
         try:
@@ -190,9 +209,19 @@ class Store:
         self._write(path, lambda file: file.write(text.encode()))
 
     def clear(self) -> None:
-        """Remove the parts folder: the output holds everything."""
+        """Remove the parts and their folder: the output holds everything."""
         self.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for path in self._own_files():
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # somebody put a file of theirs in meanwhile
+            self.folder.rmdir()
+
+    def remove_old_failures(self) -> None:
+        """Remove the list of failures of an earlier run, and no other file of that name."""
+        with contextlib.suppress(FileNotFoundError), open(self.failures_file, "rb") as file:
+            if file.readline() != b"path,reason\n":
+                return
+        self.failures_file.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Give the lock back."""
