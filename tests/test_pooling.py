@@ -337,5 +337,6 @@ def test_any_pooling_is_the_references(by_reference, call, reducer) -> None:
         return
     assert (y.dtype, y.shape) == (expected.dtype, expected.shape)
     wide = 2 if y.dtype.itemsize == 2 else 8
-    tolerance = {2: 2**-7, 4: 2**-21, 8: 2**-48}[y.dtype.itemsize] * wide / 8
+    # The reference's lp adds up to a thousand rounded ratios, so it is what errs by 2^-53 a cell.
+    tolerance = {2: 2**-7, 4: 2**-21, 8: 2**-43}[y.dtype.itemsize] * wide / 8
     assert y.astype("f8") == pytest.approx(expected.astype("f8"), rel=tolerance, abs=tolerance)
