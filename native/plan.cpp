@@ -199,10 +199,10 @@ RowProgram Plan::make_program(std::vector<RowWindow> windows, std::int64_t step,
         program.ring = std::max(program.ring, window.stop - window.start);
         previous = &window;
     }
-    // Measured: up to six taps are cheaper read directly than through the suffix rows.
     program.exclusive = total == distinct;
     if (program.exclusive) program.ring = std::min(program.ring, rows_held);
-    program.two_stack = program.ring > 6 && total > 2 * distinct;
+    // Measured: as many rows as are joined at once are cheaper read directly than through suffixes.
+    program.two_stack = program.ring > rows_joined && total > 2 * distinct;
     program.count = static_cast<std::int64_t>(windows.size());
     program.step = step;
     program.source_size = source_size;
