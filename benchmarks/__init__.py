@@ -1,6 +1,7 @@
 """How fast poolwise is, and how fast the others are, measured in one run on one machine.
 
-`cases.py` is data, `peers/` are plug-ins, `runner.py` is the only thing that measures,
-`report.py` the only thing that formats. See `python -m benchmarks run --help`, in the repository's
-root.
+Kernels: `cases.py` is data, `peers/` are plug-ins, `runner.py` measures, `report.py` formats.
+`networks/` measures whole PyTorch networks before and after `poolwise.torch.accelerate`, and
+`torch_ops/` one call of `poolwise.torch` beside one of PyTorch; `paired.py` times for both.
+See `python -m benchmarks run --help`, in the repository's root.
 """

@@ -1,15 +1,20 @@
-"""The commands `run` and `readme`; `python -m benchmarks run --help` says the options."""
+"""The commands `run`, `readme`, `networks` and `torch-ops`.
+
+`python -m benchmarks run --help` says the options of the first, and so on.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 
@@ -30,7 +35,16 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("-o", "--output", type=Path, help="write every timing to a CSV file")
         if name == "run":
             command.add_argument("--markdown", action="store_true", help="print no progress")
+    for name, text in (
+        ("networks", "time whole PyTorch networks before and after poolwise.torch.accelerate"),
+        ("torch-ops", "time the functions of poolwise.torch beside those of PyTorch"),
+    ):
+        _torch_command(name).add_options(commands.add_parser(name, help=text, description=text))
     return top
+
+
+def _torch_command(name: str) -> ModuleType:
+    return import_module(f"benchmarks.{name.replace('-', '_')}.command")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         environment = {**os.environ, "POOLWISE_ISA": options.isa}
         os.execve(sys.executable, [sys.executable, "-m", "benchmarks", *arguments], environment)
+    if options.command in ("networks", "torch-ops"):
+        return int(_torch_command(options.command).run(options))
     from benchmarks import cases, machine, peers, report, runner
 
     cores = os.cpu_count() or 1

@@ -37,10 +37,16 @@ def isa() -> str:
     return str(pw.show_config()["isa"])
 
 
+def cores() -> int:
+    """The cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def describe() -> str:
     """One line for the head of a table."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
-        f"{processor()}, {cores} cores, {platform.system()}, {isa()} kernels; "
+        f"{processor()}, {cores()} cores, {platform.system()}, {isa()} kernels; "
         f"{', '.join(versions())}"
     )

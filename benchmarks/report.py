@@ -11,7 +11,13 @@ if TYPE_CHECKING:
 
     from benchmarks.runner import Result
 
-START, END = "<!-- benchmark:start -->", "<!-- benchmark:end -->"
+
+def markers(name: str) -> tuple[str, str]:
+    """The two comments a generated table of this name stands between."""
+    return f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+
+
+START, END = markers("benchmark")
 BASE = "torch NCHW"  # the peer whose ratio has a column of its own
 YARDSTICK = "copy"
 
@@ -23,7 +29,7 @@ def markdown(results: Sequence[Result], machine: str, notes: Iterable[str] = ())
         for direction in ("forward", "backward"):
             chosen = [r for r in results if (r.threads, r.case.direction) == (threads, direction)]
             if chosen:
-                parts.append(_table(chosen, f"{direction}, {_threads(threads)}"))
+                parts.append(_table(chosen, f"{direction}, {in_threads(threads)}"))
         parts += _flatness([result for result in results if result.threads == threads])
     return "\n\n".join(parts) + "\n"
 
@@ -32,34 +38,42 @@ def _table(results: Sequence[Result], title: str) -> str:
     peers = list(dict.fromkeys(name for result in results for name in result.timings))
     ratios = [f"{BASE} / ours"] * (BASE in peers) + [f"ours / {YARDSTICK}"] * (YARDSTICK in peers)
     header = [title, *(f"{name}, ms" for name in peers), *ratios]
-    lines = [_row(header), _row(["---"] + ["---:"] * (len(header) - 1))]
+    rows = []
     for result in results:
         cells = [result.case.name]
         cells += [_milliseconds(result, name) for name in peers]
         if BASE in peers:
-            cells.append(_number(result.ratio(BASE)))
+            cells.append(number(result.ratio(BASE)))
         if YARDSTICK in peers:
             ratio = result.ratio(YARDSTICK)
-            cells.append(_number(None if ratio is None else 1 / ratio))
-        lines.append(_row(cells))
-    return "\n".join(lines)
+            cells.append(number(None if ratio is None else 1 / ratio))
+        rows.append(cells)
+    return grid(header, rows)
+
+
+def grid(header: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) -> str:
+    """A Markdown table: the first `names` columns are names, the others numbers, to the right."""
+    rule = ["---"] * names + ["---:"] * (len(header) - names)
+    return "\n".join(_row(cells) for cells in (header, rule, *rows))
 
 
 def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _threads(count: int) -> str:
+def in_threads(count: int) -> str:
+    """`1 thread`, `2 threads`."""
     return f"{count} thread{'s' if count > 1 else ''}"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Three digits, or a dash for what was not measured."""
     return "-" if value is None else f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
 def _milliseconds(result: Result, peer: str) -> str:
     timing = result.timings.get(peer)
-    return _number(None if timing is None else 1e3 * timing.best)
+    return number(None if timing is None else 1e3 * timing.best)
 
 
 def _flatness(results: Sequence[Result]) -> list[str]:
@@ -70,7 +84,7 @@ def _flatness(results: Sequence[Result]) -> list[str]:
         small, large = seconds.get(f"{op} 5x5/1 pad 2"), seconds.get(f"{op} 31x31/1 pad 15")
         if small and large:
             lines.append(
-                f"Flat in k, {op}, {_threads(results[0].threads)}: "
+                f"Flat in k, {op}, {in_threads(results[0].threads)}: "
                 f"t(31x31) / t(5x5) = {large / small:.2f}."
             )
     return lines
@@ -92,10 +106,11 @@ def write_csv(path: Path, results: Iterable[Result], isa: str) -> None:
                 writer.writerow([*named, best, median, timing.rounds])
 
 
-def replace_between_markers(document: str, table: str) -> str:
-    """The document with everything between the two markers replaced by the table."""
-    head, start, rest = document.partition(START)
-    _, end, tail = rest.partition(END)
+def replace_between_markers(document: str, table: str, name: str = "benchmark") -> str:
+    """The document with everything between the two markers of this name replaced by the table."""
+    first, last = markers(name)
+    head, start, rest = document.partition(first)
+    _, end, tail = rest.partition(last)
     if not (start and end):
-        raise ValueError(f"the document has no {START} followed by {END}")
-    return f"{head}{START}\n\n{table}\n{END}{tail}"
+        raise ValueError(f"the document has no {first} followed by {last}")
+    return f"{head}{first}\n\n{table}\n{last}{tail}"

@@ -82,7 +82,7 @@ Status add_windows(const Plan& plan, const ArrayView& dx, Dtype dx_dtype, const 
         RowsJob job;
         job.geometry = &plan.backward_rows(g);
         job.layout = make_layout(dy[g], item_size(dy_dtype), &dx, nullptr, axes, plan.axis_count(),
-                                 true, true);
+                                 true, narrow_row);
         job.x = dy[g].data;
         job.y = dx.data;
         job.x_dtype = dy_dtype;
@@ -111,7 +111,8 @@ Status lp_through_sums(const BackwardJob& in, Dtype dtype, double p) {
         views.push_back(scaled.back()->view());
     }
     const ForwardJob forward{in.plan, in.x, views.data(), nullptr, in.axes};
-    Status status = pool_forward(&forward, 1, dtype, Dtype::float64, {ReducerKind::lp, p, true, 0});
+    Status status =
+        pool_forward(&forward, 1, {dtype, Dtype::float64, {ReducerKind::lp, p, true, 0}});
     for (int g = 0; g < plan.grid_count() && status == Status::ok; ++g)
         status = each_row(
             in.dy[g], views[g], 16,
@@ -141,7 +142,7 @@ Status lp_by_windows(const BackwardJob& in, Dtype dtype, double p) {
     for (int g = 0; g < plan.grid_count(); ++g) {
         LpJob job;
         job.layout = make_layout(in.x, item_size(dtype), &in.dx, &in.dy[g], in.axes,
-                                 plan.axis_count(), false, false);
+                                 plan.axis_count(), false, never_narrow);
         job.x = in.x.data;
         job.dx = in.dx.data;
         job.dy = in.dy[g].data;
@@ -164,12 +165,15 @@ Status lp_by_windows(const BackwardJob& in, Dtype dtype, double p) {
                        element_count(in.dx) * item_size(dtype) + inline_bytes);
 }
 
-WinnersJob winners_job(const ScatterJob& in, const ArrayView& dx, const ArrayView& dy,
-                       const ArrayView& indices, Dtype dtype) {
+WinnersJob winners_job(const ScatterJob& in, const ArrayView& dx, const ArrayView& dy, int grid,
+                       Dtype dtype, WinnerForm form) {
+    const ArrayView& indices = in.winners[grid];
     WinnersJob job;
     job.dtype = dtype;
-    job.layout =
-        make_layout(dx, item_size(dtype), &dy, &indices, in.axes, in.axis_count, true, false);
+    job.winners = form;
+    if (in.plan) job.form = &in.plan->form(grid);
+    job.layout = make_layout(dx, item_size(dtype), &dy, &indices, in.axes, in.axis_count, true,
+                             never_narrow);
     job.dx = dx.data;
     job.dy = dy.data;
     job.indices = indices.data;
@@ -182,25 +186,26 @@ WinnersJob winners_job(const ScatterJob& in, const ArrayView& dx, const ArrayVie
     return job;
 }
 
-Status check_indices(const ScatterJob& in, Dtype dtype) {
-    const auto kernel = kernels().check_indices;
+Status check_winners(const ScatterJob& in, Dtype dtype, WinnerForm form) {
+    const auto kernel = kernels().check_winners;
     std::atomic<bool> good{true};
     for (int g = 0; g < in.grid_count; ++g) {
-        const WinnersJob job = winners_job(in, in.dx, in.dy[g], in.indices[g], dtype);
+        const WinnersJob job = winners_job(in, in.dx, in.dy[g], g, dtype, form);
         const auto unit = [&](std::int64_t u, char*) {
             if (!kernel(job, u)) good.store(false, std::memory_order_relaxed);
         };
         const Status status =
-            run_batches({{unit, job.layout.planes, 64}}, element_count(in.indices[g]) * 8);
+            run_batches({{unit, job.layout.planes, 64}}, element_count(in.winners[g]) * 8);
         if (status != Status::ok) return status;
     }
     return good ? Status::ok : Status::bad_index;
 }
 
-Status write_winners(const ScatterJob& in, const ArrayView& dx, const ArrayView* dy, Dtype dtype) {
+Status write_winners(const ScatterJob& in, const ArrayView& dx, const ArrayView* dy, Dtype dtype,
+                     WinnerForm form) {
     const auto kernel = kernels().scatter;
     for (int g = 0; g < in.grid_count; ++g) {
-        WinnersJob job = winners_job(in, dx, dy[g], in.indices[g], dtype);
+        WinnersJob job = winners_job(in, dx, dy[g], g, dtype, form);
         job.zero_first = g == 0;
         const std::int64_t bytes = (element_count(dx) + element_count(dy[g])) * item_size(dtype);
         const Status status = run_batches(
@@ -208,6 +213,29 @@ Status write_winners(const ScatterJob& in, const ArrayView& dx, const ArrayView*
         if (status != Status::ok) return status;
     }
     return Status::ok;
+}
+
+// Small windows: no zeroing, no adding to memory, and sixteen-bit gradients need no second array.
+Status spread(const Plan& plan, const ArrayView& dx, const ArrayView& dy, const ArrayView* winners,
+              const int* axes, Dtype dtype, const Reducer& reducer) {
+    bool bad = false;
+    const bool wide = dtype == Dtype::float64;
+    SpreadJob job;
+    job.form = &plan.form(0);
+    job.layout = make_layout(dx, item_size(dtype), &dy, winners, axes, plan.axis_count(), true,
+                             narrow_direct_row);
+    job.dx = dx.data;
+    job.dy = dy.data;
+    job.winners = winners ? winners->data : nullptr;
+    job.dtype = dtype;
+    job.divide = reducer.kind == ReducerKind::mean;
+    job.divisor_override = reducer.divisor;
+    for (int a = 0; a < 3; ++a) job.divisors[a] = plan.divisors(0, a, reducer.count_include_pad);
+    job.bad = &bad;
+    cut_spread(job, wide, 1);
+    const Status status = run_batches({spread_batch(job, wide)},
+                                      (element_count(dx) + element_count(dy)) * item_size(dtype));
+    return status == Status::ok && bad ? Status::bad_index : status;
 }
 
 }  // namespace
@@ -225,6 +253,8 @@ Status pool_backward(const BackwardJob& in, Dtype dtype, const Reducer& reducer)
             return safe ? lp_through_sums(in, dtype, reducer.p)
                         : lp_by_windows(in, dtype, reducer.p);
         }
+        if (plan.grid_count() == 1 && suits_spread(plan.form(0)))
+            return spread(plan, in.dx, in.dy[0], nullptr, in.axes, dtype, reducer);
         // Sixteen-bit gradients of several grids are added in float32 and rounded once.
         if (!is_sixteen_bit_float(dtype) || plan.grid_count() == 1)
             return add_windows(plan, in.dx, dtype, in.dy, dtype, in.axes, reducer);
@@ -238,16 +268,30 @@ Status pool_backward(const BackwardJob& in, Dtype dtype, const Reducer& reducer)
     }
 }
 
-Status pool_scatter(const ScatterJob& in, Dtype dtype) {
+Status pool_scatter(const ScatterJob& in, Dtype dtype, WinnerForm form) {
     for (int g = 0; g < in.grid_count; ++g)
-        if (in.dy[g].rank != in.dx.rank || in.indices[g].rank != in.dx.rank)
+        if (in.dy[g].rank != in.dx.rank || in.winners[g].rank != in.dx.rank)
             return Status::bad_argument;
+    if (form == WinnerForm::tap8) {
+        if (!in.plan || in.plan->grid_count() != in.grid_count ||
+            !input_fits(*in.plan, in.dx, in.axes))
+            return Status::bad_argument;
+        for (int g = 0; g < in.grid_count; ++g)
+            if (!result_fits(*in.plan, g, in.dx, in.dy[g], in.axes) ||
+                !result_fits(*in.plan, g, in.dx, in.winners[g], in.axes) ||
+                in.plan->form(g).cells() > 256)
+                return Status::bad_argument;
+    }
     if (element_count(in.dx) == 0) return Status::ok;
     try {
-        Status status = check_indices(in, dtype);
+        if (form == WinnerForm::tap8 && in.accumulate && is_floating(dtype) && in.grid_count == 1 &&
+            suits_spread(in.plan->form(0)))
+            return spread(*in.plan, in.dx, in.dy[0], &in.winners[0], in.axes, dtype,
+                          {ReducerKind::sum});
+        Status status = check_winners(in, dtype, form);
         if (status != Status::ok) return status;
         if (!is_sixteen_bit_float(dtype) || !in.accumulate)
-            return write_winners(in, in.dx, in.dy, dtype);
+            return write_winners(in, in.dx, in.dy, dtype, form);
         const Temporary<float> total(in.dx);
         std::vector<std::unique_ptr<Temporary<float>>> wide;
         std::vector<ArrayView> dy;
@@ -257,7 +301,7 @@ Status pool_scatter(const ScatterJob& in, Dtype dtype) {
             status = convert(in.dy[g], dtype, dy.back(), Dtype::float32);
         }
         if (status == Status::ok)
-            status = write_winners(in, total.view(), dy.data(), Dtype::float32);
+            status = write_winners(in, total.view(), dy.data(), Dtype::float32, form);
         if (status != Status::ok) return status;
         return convert(total.view(), Dtype::float32, in.dx, dtype);
     } catch (const std::bad_alloc&) {

@@ -8,62 +8,20 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
-#include <stdexcept>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "bindings.h"
 #include "core.h"
 #include "plan.h"
 #include "thread_pool.h"
 
-namespace nb = nanobind;
 using namespace poolwise;
+namespace nb = nanobind;
 
 namespace {
-
-const char* const dtype_names[dtype_count] = {"float16", "bfloat16", "float32", "float64", "int8",
-                                              "int16",   "int32",    "int64",   "uint8",   "uint16",
-                                              "uint32",  "uint64",   "bool"};
-const int dtype_bytes[dtype_count] = {2, 2, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8, 1};
-
-Dtype dtype_of(const char* name) {
-    for (int d = 0; d < dtype_count; ++d)
-        if (std::strcmp(name, dtype_names[d]) == 0) return static_cast<Dtype>(d);
-    throw nb::type_error((std::string("dtype not known to the core: ") + name).c_str());
-}
-
-Reducer reducer_of(const char* name, double p, bool count_include_pad, std::int64_t divisor) {
-    static const char* const names[] = {"max", "min", "sum", "mean", "lp"};
-    for (int k = 0; k < 5; ++k)
-        if (std::strcmp(name, names[k]) == 0)
-            return {static_cast<ReducerKind>(k), p, count_include_pad, divisor};
-    throw nb::value_error((std::string("reducer not known to the core: ") + name).c_str());
-}
-
-// The GIL, let go for the length of a call. A daemon thread that comes back while the interpreter
-// ends is unwound by it, which no destructor survives: such a thread is parked until the process is
-// gone.
-class Released {
-  public:
-    Released() : state_(PyEval_SaveThread()) {}
-    ~Released() {
-        try {
-            PyEval_RestoreThread(state_);
-        } catch (...) {
-            for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
-        }
-    }
-    Released(const Released&) = delete;
-    Released& operator=(const Released&) = delete;
-
-  private:
-    PyThreadState* state_;
-};
 
 // One array held through the buffer protocol for the length of a call.
 class Held {
@@ -110,26 +68,6 @@ HeldTuple hold_all(nb::handle arrays, Dtype dtype, bool writable, int expected) 
     if (static_cast<int>(result.views.size()) != expected)
         throw nb::value_error("one array per grid is needed");
     return result;
-}
-
-std::vector<int> axes_of(const nb::tuple& axes, int expected) {
-    std::vector<int> result;
-    for (nb::handle axis : axes) result.push_back(nb::cast<int>(axis));
-    if (expected >= 0 && static_cast<int>(result.size()) != expected)
-        throw nb::value_error("as many axes are needed as the plan has");
-    if (result.empty() || result.size() > max_pooled_axes)
-        throw nb::value_error("the core pools one to three axes");
-    return result;
-}
-
-void raise(Status status) {
-    switch (status) {
-        case Status::ok: return;
-        case Status::out_of_memory: throw std::bad_alloc();
-        case Status::bad_index: throw nb::value_error("an index lies outside the pooled axes");
-        case Status::bad_argument:
-            throw nb::value_error("shapes, axes and plan do not belong together");
-    }
 }
 
 std::vector<std::int64_t> integers(nb::handle array) {
@@ -190,6 +128,10 @@ std::shared_ptr<const Plan> make_plan(const nb::tuple& grids) {
     return compile(std::move(result));
 }
 
+WinnerForm form_of(nb::handle indices) {
+    return indices.is_none() ? WinnerForm::none : WinnerForm::index64;
+}
+
 void forward(const Plan& plan, nb::handle x, const char* x_dtype, nb::handle ys,
              const char* y_dtype, nb::handle indices, const nb::tuple& axes, const char* reducer,
              double p, bool count_include_pad, std::int64_t divisor) {
@@ -205,7 +147,7 @@ void forward(const Plan& plan, nb::handle x, const char* x_dtype, nb::handle ys,
     Status status;
     {
         const Released released;
-        status = pool_forward(&job, 1, in, out, rule);
+        status = pool_forward(&job, 1, {in, out, rule, form_of(indices)});
     }
     raise(status);
 }
@@ -218,6 +160,7 @@ void forward_many(nb::handle jobs, const char* x_dtype, const char* y_dtype, con
     std::vector<HeldPointer> inputs;
     std::vector<HeldTuple> outputs, winners;
     std::vector<ForwardJob> list;
+    WinnerForm form = WinnerForm::none;
     const std::size_t count = nb::len(jobs);
     outputs.reserve(count);
     winners.reserve(count);
@@ -229,6 +172,7 @@ void forward_many(nb::handle jobs, const char* x_dtype, const char* y_dtype, con
         inputs.push_back(std::make_unique<Held>(t[1], in, false));
         outputs.push_back(hold_all(t[2], out, true, plan.grid_count()));
         const bool indexed = !nb::handle(t[3]).is_none();
+        if (indexed) form = WinnerForm::index64;
         winners.push_back(indexed ? hold_all(t[3], Dtype::int64, true, plan.grid_count())
                                   : HeldTuple{});
         list.push_back({&plan, inputs.back()->view(), outputs.back().views.data(),
@@ -237,7 +181,7 @@ void forward_many(nb::handle jobs, const char* x_dtype, const char* y_dtype, con
     Status status;
     {
         const Released released;
-        status = pool_forward(list.data(), list.size(), in, out, rule);
+        status = pool_forward(list.data(), list.size(), {in, out, rule, form});
     }
     raise(status);
 }
@@ -282,13 +226,18 @@ void scatter(nb::handle dx, const char* dtype, const nb::tuple& dys, const nb::t
             throw nb::value_error(
                 "values and indices have one shape, and dx's but on the pooled axes");
     }
-    const ScatterJob job{result.view(), values.views.data(), winners.views.data(),
-                         grids,         at.data(),           static_cast<int>(at.size()),
-                         accumulate};
+    ScatterJob job;
+    job.dx = result.view();
+    job.dy = values.views.data();
+    job.winners = winners.views.data();
+    job.grid_count = grids;
+    job.axes = at.data();
+    job.axis_count = static_cast<int>(at.size());
+    job.accumulate = accumulate;
     Status status;
     {
         const Released released;
-        status = pool_scatter(job, type);
+        status = pool_scatter(job, type, WinnerForm::index64);
     }
     raise(status);
 }
@@ -330,6 +279,7 @@ NB_MODULE(_native, m) {
           nb::arg("axes"), nb::arg("reducer"), nb::arg("p"), nb::arg("count_include_pad"),
           nb::arg("divisor"), nb::arg("x").none() = nb::none());
     m.def("scatter", &scatter);
+    bind_calls(m);
     m.def("set_num_threads", &set_num_threads);
     m.def("get_num_threads", &get_num_threads);
     m.def("config", &config);

@@ -45,19 +45,42 @@ struct Reducer {
     std::int64_t divisor = 0;       // mean only; 0: the window's own
 };
 
-// One map or batch of maps. `y` and `indices` have one view per grid, of x's rank, with the pooled
-// axes replaced by the grid's counts; `indices` is null when no winners are asked for.
+// One map or batch of maps. `y` and `winners` have one view per grid, of x's rank, with the pooled
+// axes replaced by the grid's counts; `winners` is null when none are asked for.
 struct ForwardJob {
     const Plan* plan = nullptr;
     ArrayView x;
     const ArrayView* y = nullptr;
-    const ArrayView* indices = nullptr;
+    const ArrayView* winners = nullptr;
     const int* axes = nullptr;  // ascending, one per axis of the plan
 };
 
-// All jobs share dtypes and reducer; their work is balanced over the thread pool together.
-Status pool_forward(const ForwardJob* jobs, std::size_t job_count, Dtype x_dtype, Dtype y_dtype,
-                    const Reducer& reducer);
+// What all jobs of a call share.
+struct ForwardKind {
+    Dtype x_dtype, y_dtype;
+    Reducer reducer;
+    WinnerForm winners = WinnerForm::none;
+};
+
+// The work of all jobs is balanced over the thread pool together.
+Status pool_forward(const ForwardJob* jobs, std::size_t job_count, const ForwardKind& kind);
+
+// One job with everything known but the addresses: checked and cut up once, then run any number of
+// times, by any number of threads at once. Views of `job` tell shapes and strides; their `data` is
+// an offset from the address given to `run`.
+class PreparedForward {
+  public:
+    PreparedForward(const ForwardJob& job, const ForwardKind& kind);  // may throw bad_alloc
+    ~PreparedForward();
+    PreparedForward(const PreparedForward&) = delete;
+    PreparedForward& operator=(const PreparedForward&) = delete;
+    Status status() const { return status_; }  // anything but ok: it cannot be run
+    Status run(const char* x, char* y, char* winners) const;
+
+  private:
+    class Forward* work_;
+    Status status_;
+};
 
 // Gradient of sum, mean and lp: writes all of dx. `x` is read by lp alone.
 struct BackwardJob {
@@ -69,23 +92,36 @@ struct BackwardJob {
 };
 Status pool_backward(const BackwardJob& job, Dtype dtype, const Reducer& reducer);
 
-// dx[index] += dy (accumulate; index -1 is a window without a winner) or dx[index] = dy (unpooling;
-// the last one wins). Writes all of dx. Any other index outside the plane: bad_index, and nothing
-// is written.
+// Winners' gradients: dx[winner] += dy (accumulate; index -1 is a window without a winner), or,
+// with no plan needed, unpooling: dx[index] = dy, where the last one wins. Writes all of dx. Any
+// other winner outside the plane is a bad_index: nothing is written for it. Taps need the plan.
 struct ScatterJob {
+    const Plan* plan = nullptr;
     ArrayView dx;
     const ArrayView* dy = nullptr;
-    const ArrayView* indices = nullptr;  // int64, flat over the pooled axes of dx
+    const ArrayView* winners = nullptr;
     int grid_count = 0;
     const int* axes = nullptr;
     int axis_count = 0;
     bool accumulate = true;
 };
-Status pool_scatter(const ScatterJob& job, Dtype dtype);
+Status pool_scatter(const ScatterJob& job, Dtype dtype, WinnerForm form);
 
 // Threads, and which instruction set the kernels were chosen for.
 void set_num_threads(int count);
 int get_num_threads();
+
+// For as long as it lives, calls of this thread use `count` threads instead; 0 changes nothing.
+class ThreadLimit {
+  public:
+    explicit ThreadLimit(int count);
+    ~ThreadLimit();
+    ThreadLimit(const ThreadLimit&) = delete;
+    ThreadLimit& operator=(const ThreadLimit&) = delete;
+
+  private:
+    int before_;
+};
 const char* chosen_isa();                   // what dispatch selected
 const char* last_run_isa();                 // what the last kernel was really compiled for
 std::vector<const char*> available_isas();  // on this machine, slowest first

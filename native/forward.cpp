@@ -1,4 +1,4 @@
-// pool_forward: from jobs to units of the rows or the segments kernel.
+// pool_forward: from jobs to units of the direct, the rows or the segments kernel.
 #include <algorithm>
 #include <memory>
 #include <new>
@@ -14,13 +14,45 @@ namespace poolwise {
 
 namespace {
 
-// Everything the kernels of one call point into, kept until the call is over.
+// The addresses that the views of a prepared job are offsets from; null where views have their own.
+struct Bases {
+    const char* x = nullptr;
+    char* y = nullptr;
+    char* winners = nullptr;
+};
+
+char* moved(char* base, char* offset) {
+    return base ? base + reinterpret_cast<std::intptr_t>(offset) : offset;
+}
+const char* moved(const char* base, const char* offset) {
+    return base ? base + reinterpret_cast<std::intptr_t>(offset) : offset;
+}
+
+template <class Job> void move_to(Job& job, const Bases& bases) {
+    job.x = moved(bases.x, job.x);
+    job.y = moved(bases.y, job.y);
+    if (job.winners != WinnerForm::none) job.indices = moved(bases.winners, job.indices);
+}
+
+// A job and what its elements are computed in.
+template <class Job> struct Cut {
+    Job job;
+    Choice choice;
+};
+
+struct Segments {
+    SegmentsJob job;
+    Choice choice;
+    std::vector<SegmentsTarget> targets;
+};
+
+}  // namespace
+
+// All jobs of a call, cut into units: everything the kernels point into, but for the addresses.
 class Forward {
   public:
-    Forward(Dtype x, Dtype y, const Reducer& reducer, std::size_t jobs)
-        : x_dtype_(x),
-          y_dtype_(y),
-          reducer_(reducer),
+    Forward(const ForwardKind& kind, std::size_t jobs)
+        : kind_(kind),
           // Many jobs fill the pool without being cut up.
           share_(jobs < static_cast<std::size_t>(4 * get_num_threads()) ? 1 : 0) {}
 
@@ -29,52 +61,95 @@ class Forward {
         if (!input_fits(plan, in.x, in.axes)) return Status::bad_argument;
         for (int g = 0; g < plan.grid_count(); ++g) {
             if (!result_fits(plan, g, in.x, in.y[g], in.axes)) return Status::bad_argument;
-            if (in.indices && !result_fits(plan, g, in.x, in.indices[g], in.axes))
+            if (in.winners && !result_fits(plan, g, in.x, in.winners[g], in.axes))
+                return Status::bad_argument;
+            if (kind_.winners == WinnerForm::tap8 && plan.form(g).cells() > 256)
                 return Status::bad_argument;
         }
         const std::int64_t elements = element_count(in.x);
         if (elements == 0) return Status::ok;
-        bytes_ += elements * item_size(x_dtype_);
+        bytes_ += elements * item_size(kind_.x_dtype);
 
         std::int64_t cells = 1, window = 1;
         for (int a = 0; a < 3; ++a) cells *= plan.input_size(a);
         for (int g = 0; g < plan.grid_count(); ++g)
             window = std::max(window, plan.largest_window(g));
-        const bool indexed = in.indices != nullptr;
-        const Choice choice = choose(reducer_, x_dtype_, y_dtype_, indexed, cells, window);
+        const bool indexed = in.winners != nullptr;
+        const Choice choice =
+            choose(kind_.reducer, kind_.x_dtype, kind_.y_dtype, indexed, cells, window);
         if (plan.segmented()) {
             add_segments(in, choice);
-        } else {
-            for (int g = 0; g < plan.grid_count(); ++g) add_rows(in, choice, g);
+            return Status::ok;
+        }
+        for (int g = 0; g < plan.grid_count(); ++g) {
+            if (directly(plan.form(g), choice))
+                add_direct(in, choice, g);
+            else
+                add_rows(in, choice, g);
+            bytes_ += element_count(in.y[g]) * item_size(kind_.y_dtype);
         }
         return Status::ok;
     }
 
-    Status run() const {
-        const Status status = run_batches(batches_, bytes_);
-        if (status != Status::ok || combine_.empty()) return status;
-        return run_batches(combine_, bytes_);
+    Status run(const Bases& bases) const {
+        // Kernels read jobs for as long as the call lasts: copies that have this call's addresses.
+        std::vector<Cut<DirectJob>> direct(direct_);
+        std::vector<Cut<RowsJob>> rows(rows_);
+        std::vector<Segments> segments(segments_);
+        std::vector<std::unique_ptr<char[]>> cells;
+        std::vector<Batch> batches, combine;
+        for (Cut<DirectJob>& cut : direct) {
+            move_to(cut.job, bases);
+            batches.push_back(direct_batch(cut.job, cut.choice));
+        }
+        for (Cut<RowsJob>& cut : rows) {
+            move_to(cut.job, bases);
+            batches.push_back(rows_batch(cut.job, cut.choice));
+        }
+        std::vector<SegmentsJob> second(segments.size());
+        for (std::size_t s = 0; s < segments.size(); ++s) {
+            SegmentsJob& job = segments[s].job;
+            job.x = moved(bases.x, job.x);
+            job.targets = segments[s].targets.data();
+            for (SegmentsTarget& target : segments[s].targets) {
+                target.y = moved(bases.y, target.y);
+                if (job.winners != WinnerForm::none)
+                    target.indices = moved(bases.winners, target.indices);
+            }
+            if (job.pieces > 1) {
+                const std::int64_t bytes = segments_units(job) * job.cell_bytes + 64;
+                cells.emplace_back(new char[static_cast<std::size_t>(bytes)]);
+                const auto address = reinterpret_cast<std::uintptr_t>(cells.back().get());
+                job.cells = cells.back().get() + (64 - address % 64) % 64;
+                second[s] = job;
+                second[s].combine = true;
+                combine.push_back(segments_batch(second[s], segments[s].choice));
+            }
+            batches.push_back(segments_batch(job, segments[s].choice));
+        }
+        const Status status = run_batches(batches, bytes_);
+        if (status != Status::ok || combine.empty()) return status;
+        return run_batches(combine, bytes_);
     }
 
   private:
-    struct Segments {
-        SegmentsJob job;
-        std::vector<SegmentsTarget> targets;
-        std::vector<char> cells;
-    };
+    bool directly(const WindowForm& form, const Choice& choice) const {
+        return kind_.reducer.kind != ReducerKind::lp && suits_direct(form) &&
+               kernels().direct[choice.row()][choice.column()] != nullptr;
+    }
 
-    Layout layout_of(const ForwardJob& in, int grid, bool allow_lanes) const {
-        return make_layout(in.x, item_size(x_dtype_), &in.y[grid],
-                           in.indices ? &in.indices[grid] : nullptr, in.axes, in.plan->axis_count(),
-                           allow_lanes, true);
+    Layout layout_of(const ForwardJob& in, int grid, bool allow_lanes, std::int64_t narrow) const {
+        return make_layout(in.x, item_size(kind_.x_dtype), &in.y[grid],
+                           in.winners ? &in.winners[grid] : nullptr, in.axes, in.plan->axis_count(),
+                           allow_lanes, narrow);
     }
 
     const LpRule* lp_rule(const Plan& plan, int grid) {
-        if (reducer_.kind != ReducerKind::lp) return nullptr;
+        if (kind_.reducer.kind != ReducerKind::lp) return nullptr;
         lp_rules_.push_back(std::make_unique<LpRule>());
         LpRule& rule = *lp_rules_.back();
-        rule.p = reducer_.p;
-        rule.safe = lp_powers_are_safe(item_size(x_dtype_), reducer_.p);
+        rule.p = kind_.reducer.p;
+        rule.safe = lp_powers_are_safe(item_size(kind_.x_dtype), kind_.reducer.p);
         for (int a = 0; a < 3; ++a) {
             rule.starts[a] = plan.starts(grid, a);
             rule.stops[a] = plan.stops(grid, a);
@@ -83,46 +158,63 @@ class Forward {
         return &rule;
     }
 
+    // What every kernel's job says alike.
+    template <class Job> void describe(Job& job, const ForwardJob& in, int grid) const {
+        job.x = in.x.data;
+        job.y = in.y[grid].data;
+        job.indices = in.winners ? in.winners[grid].data : nullptr;
+        job.x_dtype = kind_.x_dtype;
+        job.y_dtype = kind_.y_dtype;
+        job.winners = in.winners ? kind_.winners : WinnerForm::none;
+        job.form = &in.plan->form(grid);
+        job.divisor_override = kind_.reducer.divisor;
+        set_divisors(job.divisors, *in.plan, grid);
+    }
+
     // Winners need to know empty windows; means need divisors. Both are cells per window.
-    bool divisors_with_padding() const {
-        return reducer_.kind == ReducerKind::mean && reducer_.count_include_pad;
+    void set_divisors(const std::int64_t** divisors, const Plan& plan, int grid) const {
+        const bool padding =
+            kind_.reducer.kind == ReducerKind::mean && kind_.reducer.count_include_pad;
+        for (int a = 0; a < 3; ++a) divisors[a] = plan.divisors(grid, a, padding);
+    }
+
+    void add_direct(const ForwardJob& in, const Choice& choice, int grid) {
+        DirectJob job;
+        job.layout = layout_of(in, grid, true, narrow_direct_row);
+        describe(job, in, grid);
+        job.divide = kind_.reducer.kind == ReducerKind::mean;
+        cut_direct(job, choice, share_);
+        direct_.push_back({job, choice});
     }
 
     void add_rows(const ForwardJob& in, const Choice& choice, int grid) {
         const Plan& plan = *in.plan;
         RowsJob job;
         job.geometry = &plan.forward_rows(grid);
-        job.layout = layout_of(in, grid, true);
-        job.x = in.x.data;
-        job.y = in.y[grid].data;
-        job.indices = in.indices ? in.indices[grid].data : nullptr;
-        job.x_dtype = x_dtype_;
-        job.y_dtype = y_dtype_;
-        job.divide = reducer_.kind == ReducerKind::mean ? Divide::result : Divide::nothing;
-        job.divisor_override = reducer_.divisor;
-        const bool picks = reducer_.kind == ReducerKind::max || reducer_.kind == ReducerKind::min;
+        job.layout = layout_of(in, grid, true, narrow_row);
+        describe(job, in, grid);
+        job.divide = kind_.reducer.kind == ReducerKind::mean ? Divide::result : Divide::nothing;
+        const bool picks =
+            kind_.reducer.kind == ReducerKind::max || kind_.reducer.kind == ReducerKind::min;
         job.patch_empty = picks && plan.has_empty_windows(grid);
         job.lp = lp_rule(plan, grid);
-        for (int a = 0; a < 3; ++a)
-            job.divisors[a] = plan.divisors(grid, a, divisors_with_padding());
         cut_rows(job, choice, share_);
-        batches_.push_back(rows_batch(job, choice));
-        bytes_ += element_count(in.y[grid]) * item_size(y_dtype_);
+        rows_.push_back({job, choice});
     }
 
     void add_segments(const ForwardJob& in, const Choice& choice) {
         const Plan& plan = *in.plan;
-        segments_.push_back(std::make_unique<Segments>());
-        Segments& work = *segments_.back();
+        segments_.emplace_back();
+        Segments& work = segments_.back();
         for (int g = 0; g < plan.grid_count(); ++g) {
             SegmentsTarget target;
             target.grid = &plan.segment_grid(g);
-            target.layout = layout_of(in, g, true);
+            target.layout = layout_of(in, g, true, narrow_row);
             target.y = in.y[g].data;
-            target.indices = in.indices ? in.indices[g].data : nullptr;
+            target.indices = in.winners ? in.winners[g].data : nullptr;
+            target.form = &plan.form(g);
             target.lp = lp_rule(plan, g);
-            for (int a = 0; a < 3; ++a)
-                target.divisors[a] = plan.divisors(g, a, divisors_with_padding());
+            set_divisors(target.divisors, plan, g);
             work.targets.push_back(target);
         }
         // One unit serves every level, so the levels must agree on what lanes are. Where their
@@ -135,54 +227,51 @@ class Forward {
             });
         if (!agree)
             for (int g = 0; g < plan.grid_count(); ++g)
-                work.targets[g].layout = layout_of(in, g, false);
+                work.targets[g].layout = layout_of(in, g, false, narrow_row);
 
         SegmentsJob& job = work.job;
         job.axes = plan.segment_axes();
         job.targets = work.targets.data();
         job.target_count = plan.grid_count();
         job.x = in.x.data;
-        job.x_dtype = x_dtype_;
-        job.y_dtype = y_dtype_;
-        job.divide = reducer_.kind == ReducerKind::mean;
-        job.divisor_override = reducer_.divisor;
+        job.x_dtype = kind_.x_dtype;
+        job.y_dtype = kind_.y_dtype;
+        job.winners = in.winners ? kind_.winners : WinnerForm::none;
+        job.divide = kind_.reducer.kind == ReducerKind::mean;
+        job.divisor_override = kind_.reducer.divisor;
+        work.choice = choice;
         cut_segments(job, choice, share_);
-
-        const auto kernel = kernels().segments[choice.row()][choice.column()];
-        const std::int64_t units = segments_units(job);
-        if (job.pieces > 1) {
-            work.cells.resize(static_cast<std::size_t>(units * job.cell_bytes + 64));
-            const auto address = reinterpret_cast<std::uintptr_t>(work.cells.data());
-            job.cells = work.cells.data() + (64 - address % 64) % 64;
-            SegmentsJob combine = job;
-            combine.combine = true;
-            combine_.push_back(
-                {[combine, kernel](std::int64_t unit, char* s) { kernel(combine, unit, s); }, units,
-                 job.scratch_bytes});
-        }
-        batches_.push_back({[&job, kernel](std::int64_t unit, char* s) { kernel(job, unit, s); },
-                            units * job.pieces, job.scratch_bytes});
     }
 
-    Dtype x_dtype_, y_dtype_;
-    Reducer reducer_;
+    ForwardKind kind_;
     std::int64_t share_, bytes_ = 0;
-    std::vector<Batch> batches_, combine_;
-    std::vector<std::unique_ptr<Segments>> segments_;
+    std::vector<Cut<DirectJob>> direct_;
+    std::vector<Cut<RowsJob>> rows_;
+    std::vector<Segments> segments_;
     std::vector<std::unique_ptr<LpRule>> lp_rules_;
 };
 
-}  // namespace
-
-Status pool_forward(const ForwardJob* jobs, std::size_t job_count, Dtype x_dtype, Dtype y_dtype,
-                    const Reducer& reducer) {
+Status pool_forward(const ForwardJob* jobs, std::size_t job_count, const ForwardKind& kind) {
     try {
-        Forward call(x_dtype, y_dtype, reducer, job_count);
+        Forward call(kind, job_count);
         for (std::size_t j = 0; j < job_count; ++j) {
             const Status status = call.add(jobs[j]);
             if (status != Status::ok) return status;
         }
-        return call.run();
+        return call.run({});
+    } catch (const std::bad_alloc&) {
+        return Status::out_of_memory;
+    }
+}
+
+PreparedForward::PreparedForward(const ForwardJob& job, const ForwardKind& kind)
+    : work_(new Forward(kind, 1)), status_(work_->add(job)) {}
+PreparedForward::~PreparedForward() { delete work_; }
+
+Status PreparedForward::run(const char* x, char* y, char* winners) const {
+    if (status_ != Status::ok) return status_;
+    try {
+        return work_->run({x, y, winners});
     } catch (const std::bad_alloc&) {
         return Status::out_of_memory;
     }

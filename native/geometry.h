@@ -55,6 +55,23 @@ struct RowsGeometry {
     std::int64_t source_size[3], output_size[3];
 };
 
+// Windows as taps: tap t of window i along an axis is cell first[i] + t * dilation, where that lies
+// inside the input. A tap of the window is numbered in row-major order over taps[0..2].
+struct WindowForm {
+    const std::int64_t* first[3];
+    std::int64_t taps[3], dilation[3];
+    std::int64_t size[3], count[3];  // of the input and of the output
+    std::int64_t stride[3], pad[3];  // sliding windows only
+    bool sliding = false;            // first[i] = i * stride - pad on every axis
+    bool dense = false;              // ... with no dilation, and no window misses the input
+    std::int64_t cells() const { return taps[0] * taps[1] * taps[2]; }
+};
+
+// Taps that the direct kernel holds pointers to at once: along a row, and rows of a window.
+inline constexpr int most_direct_taps = 32;
+// Windows that share one cell, in the spread kernel.
+inline constexpr int most_shares = 64;
+
 // Bins over shared segments: the axis is cut at every bin edge of every grid, segments are reduced
 // once, bins combine segments.
 struct SegmentAxis {

@@ -12,14 +12,11 @@ struct BatchAxis {
     std::int64_t size, x, y, i;
 };
 
-// Planes narrower than this fill vector registers badly on their own: sixteen of them become lanes.
-constexpr std::int64_t narrow_row = 32;
-
 }  // namespace
 
 Layout make_layout(const ArrayView& x, std::int64_t x_item, const ArrayView* y,
                    const ArrayView* indices, const int* axes, int axis_count, bool allow_lanes,
-                   bool allow_gather) {
+                   std::int64_t narrow) {
     Layout layout;
     const ArrayView& like_y = y ? *y : x;
     const ArrayView& like_i = indices ? *indices : x;
@@ -70,7 +67,7 @@ Layout make_layout(const ArrayView& x, std::int64_t x_item, const ArrayView* y,
         layout.i_batch[b] = merged[b].i;
         layout.planes *= merged[b].size;
     }
-    layout.gather = allow_gather && layout.lanes == 1 && width < narrow_row;
+    layout.gather = layout.lanes == 1 && width < narrow;
     return layout;
 }
 

@@ -139,6 +139,7 @@ Plan::Plan(std::vector<Grid> grids) : grids_(std::move(grids)) {
     }
     for (int axis = 0; axis < 3; ++axis) size_[axis] = axes_.front()[axis].size;
     compile_windows();
+    compile_forms();
     compile_segments();
     if (!segmented_) compile_forward();
 }
@@ -179,6 +180,38 @@ void Plan::compile_windows() {
         declared_.push_back(std::move(declared));
         largest_window_.push_back(largest);
         has_empty_.push_back(has_empty);
+    }
+}
+
+void Plan::compile_forms() {
+    for (std::size_t g = 0; g < axes_.size(); ++g) {
+        WindowForm form;
+        form.sliding = true;
+        form.dense = !has_empty_[g];
+        first_.emplace_back(3);
+        for (int a = 0; a < 3; ++a) {
+            const Axis& axis = axes_[g][a];
+            form.size[a] = axis.size;
+            form.count[a] = axis.count;
+            form.dilation[a] = axis.dilation;
+            form.stride[a] = axis.stride;
+            form.pad[a] = axis.pad_before;
+            form.taps[a] = axis.kernel;
+            form.dense = form.dense && axis.dilation == 1;
+            if (lists_windows(axis)) {
+                form.sliding = false;
+                for (std::int64_t i = 0; i < axis.count; ++i)
+                    form.taps[a] = std::max(form.taps[a], axis.stops[i] - axis.starts[i]);
+                form.first[a] = starts_[g][a].data();
+                continue;
+            }
+            std::vector<std::int64_t>& first = first_.back()[a];
+            for (std::int64_t i = 0; i < axis.count; ++i)
+                first.push_back(i * axis.stride - axis.pad_before);
+            form.first[a] = first.data();
+        }
+        form.dense = form.dense && form.sliding;
+        forms_.push_back(form);
     }
 }
 

@@ -32,6 +32,9 @@ class Plan {
     const std::int64_t* stops(int grid, int axis) const { return stops_[grid][axis].data(); }
     std::int64_t step(int grid, int axis) const { return axes_[grid][axis].dilation; }
 
+    // Windows as taps: how winners are told, and what the kernels of small windows run on.
+    const WindowForm& form(int grid) const { return forms_[grid]; }
+
     // Bins, pyramids and whole maps: one read of the input for every grid.
     bool segmented() const { return segmented_; }
     const SegmentAxis* segment_axes() const { return segment_axes_; }
@@ -41,6 +44,7 @@ class Plan {
     using PerAxis = std::vector<std::vector<std::int64_t>>;  // [axis][i]
 
     void compile_windows();
+    void compile_forms();
     void compile_forward();
     void compile_backward() const;
     void compile_segments();
@@ -55,6 +59,8 @@ class Plan {
     std::vector<std::int64_t> largest_window_;
     std::vector<char> has_empty_;
     std::vector<RowsGeometry> forward_;
+    std::vector<PerAxis> first_;  // the first cell of each window, padding included
+    std::vector<WindowForm> forms_;
     mutable std::vector<std::vector<RowWindow>> programs_;
     mutable std::once_flag backward_once_;
     mutable std::vector<PerAxis> readers_first_,

@@ -40,11 +40,18 @@ std::atomic<int>& threads() {
     return count;
 }
 
+thread_local int limit = 0;
+
 }  // namespace
+
+ThreadLimit::ThreadLimit(int count) : before_(limit) {
+    if (count > 0) limit = count < most_threads ? count : most_threads;
+}
+ThreadLimit::~ThreadLimit() { limit = before_; }
 
 void set_num_threads(int count) {
     threads().store(count < 1 ? 1 : count > most_threads ? most_threads : count);
 }
-int get_num_threads() { return threads().load(std::memory_order_relaxed); }
+int get_num_threads() { return limit > 0 ? limit : threads().load(std::memory_order_relaxed); }
 
 }  // namespace poolwise

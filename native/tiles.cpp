@@ -81,7 +81,7 @@ void cut_rows(RowsJob& job, const Choice& choice, std::int64_t share) {
 
 Batch rows_batch(const RowsJob& job, const Choice& choice) {
     const auto kernel = kernels().rows[choice.row()][choice.column()];
-    return {[job, kernel](std::int64_t unit, char* scratch) { kernel(job, unit, scratch); },
+    return {[&job, kernel](std::int64_t unit, char* scratch) { kernel(job, unit, scratch); },
             job.groups * job.lane_blocks * job.column_tiles * job.bands, job.scratch_bytes};
 }
 
@@ -116,5 +116,95 @@ void cut_segments(SegmentsJob& job, const Choice& choice, std::int64_t share) {
 }
 
 std::int64_t segments_units(const SegmentsJob& job) { return job.groups * job.lane_blocks; }
+
+Batch segments_batch(const SegmentsJob& job, const Choice& choice) {
+    const auto kernel = kernels().segments[choice.row()][choice.column()];
+    return {[&job, kernel](std::int64_t unit, char* scratch) { kernel(job, unit, scratch); },
+            segments_units(job) * (job.combine ? 1 : job.pieces), job.scratch_bytes};
+}
+
+// ---- small windows
+
+namespace {
+
+constexpr std::int64_t unit_bytes = 32 << 10;  // below this, a unit is several planes
+constexpr std::int64_t lane_row_bytes = 64 << 10;
+constexpr std::int64_t direct_columns = 1024;
+
+// Lane blocks, planes per unit and bands of `rows` rows: the same for both directions. `row_bytes`
+// is what one lane of a row takes.
+template <class Job>
+void cut_small(Job& job, std::int64_t row_bytes, std::int64_t rows, std::int64_t depth,
+               std::int64_t least_band, std::int64_t share) {
+    const Layout& layout = job.layout;
+    job.groups = layout.gather ? ceil_div(layout.planes, gathered) : layout.planes;
+    std::int64_t lanes = layout.gather ? std::min(gathered, layout.planes) : layout.lanes;
+    if (!layout.gather && lanes > 16 && lanes * row_bytes > lane_row_bytes)
+        lanes = std::max<std::int64_t>(16, lane_row_bytes / row_bytes / 16 * 16);
+    job.lane_block = lanes;
+    job.lane_blocks = layout.gather ? 1 : ceil_div(layout.lanes, lanes);
+
+    const std::int64_t wanted = 4 * get_num_threads() * share;
+    const std::int64_t group_bytes = std::max<std::int64_t>(1, rows * depth * lanes * row_bytes);
+    const std::int64_t together = std::max<std::int64_t>(1, unit_bytes / group_bytes);
+    job.groups_per_unit = std::clamp<std::int64_t>(
+        std::min(together, job.groups / std::max<std::int64_t>(1, wanted)), 1, job.groups);
+    const std::int64_t units = ceil_div(job.groups, job.groups_per_unit) * job.lane_blocks;
+    const std::int64_t most = std::max<std::int64_t>(1, rows / least_band);
+    job.band = ceil_div(rows, std::clamp<std::int64_t>(ceil_div(wanted, units), 1, most));
+    job.bands = ceil_div(rows, job.band);
+}
+
+}  // namespace
+
+bool suits_direct(const WindowForm& form) {
+    return form.dense && form.taps[2] <= most_direct_taps && form.stride[2] <= form.taps[2] + 8 &&
+           form.taps[0] <= most_direct_taps && form.taps[1] <= most_direct_taps &&
+           form.taps[2] + form.taps[0] * form.taps[1] <= most_direct_taps;
+}
+
+void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
+    const WindowForm& form = *job.form;
+    cut_small(job, form.size[2] * choice.value_bytes, form.count[1], form.count[0],
+              std::max<std::int64_t>(8, 4 * form.taps[1]), share);
+    const bool cut = job.lane_block == 1 && form.count[2] > 2 * direct_columns;
+    job.column_tile = cut ? direct_columns : form.count[2];
+    job.column_tiles = ceil_div(form.count[2], job.column_tile);
+}
+
+Batch direct_batch(const DirectJob& job, const Choice& choice) {
+    const KernelTable& table = kernels();
+    const auto kernel = table.direct[choice.row()][choice.column()];
+    return {
+        [&job, kernel](std::int64_t unit, char* scratch) { kernel(job, unit, scratch); },
+        ceil_div(job.groups, job.groups_per_unit) * job.lane_blocks * job.column_tiles * job.bands,
+        table.direct_scratch[choice.row()][choice.column()](job)};
+}
+
+bool suits_spread(const WindowForm& form) {
+    if (!form.dense || form.stride[2] > most_direct_taps) return false;
+    std::int64_t shares = 1, rows = 1;
+    for (int a = 0; a < 3; ++a) {
+        if (form.taps[a] > most_shares * form.stride[a]) return false;
+        const std::int64_t readers = ceil_div(form.taps[a], form.stride[a]);
+        shares *= readers;
+        if (a < 2) rows *= readers;
+    }
+    return shares <= most_shares && rows <= most_direct_taps;
+}
+
+void cut_spread(SpreadJob& job, bool wide, std::int64_t share) {
+    const WindowForm& form = *job.form;
+    cut_small(job, form.size[2] * (wide ? 8 : 4), form.size[1], form.size[0],
+              std::max<std::int64_t>(8, 4 * form.taps[1]), share);
+}
+
+Batch spread_batch(const SpreadJob& job, bool wide) {
+    const KernelTable& table = kernels();
+    const auto kernel = table.spread[wide];
+    return {[&job, kernel](std::int64_t unit, char* scratch) { kernel(job, unit, scratch); },
+            ceil_div(job.groups, job.groups_per_unit) * job.lane_blocks * job.bands,
+            table.spread_scratch[wide](job)};
+}
 
 }  // namespace poolwise

@@ -12,11 +12,23 @@ namespace poolwise {
 
 std::int64_t padded_bytes(std::int64_t count, std::int64_t item_bytes);
 
+// A batch refers to its job, which must outlive it.
 // `share` is 1 when the job has the pool to itself, 0 when many jobs fill it without being cut up.
 void cut_rows(RowsJob& job, const Choice& choice, std::int64_t share);
 Batch rows_batch(const RowsJob& job, const Choice& choice);
 
 void cut_segments(SegmentsJob& job, const Choice& choice, std::int64_t share);
 std::int64_t segments_units(const SegmentsJob& job);
+Batch segments_batch(const SegmentsJob& job, const Choice& choice);
+
+// Small windows: few enough taps that joining them one by one beats every cleverer way.
+bool suits_direct(const WindowForm& form);
+void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share);
+Batch direct_batch(const DirectJob& job, const Choice& choice);
+
+// Gradients of small windows: few enough windows share a cell.
+bool suits_spread(const WindowForm& form);
+void cut_spread(SpreadJob& job, bool wide, std::int64_t share);
+Batch spread_batch(const SpreadJob& job, bool wide);
 
 }  // namespace poolwise

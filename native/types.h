@@ -24,6 +24,10 @@ inline constexpr int dtype_count = 13;
 
 enum class ReducerKind : std::uint8_t { max, min, sum, mean, lp };
 
+// How a winner is told: by its tap within the window (at most 256 cells), or by its flat index over
+// the pooled axes.
+enum class WinnerForm : std::uint8_t { none, tap8, index32, index64 };
+
 enum class Status : std::uint8_t { ok, out_of_memory, bad_argument, bad_index };
 
 inline constexpr int max_rank = 64;        // NumPy's own limit

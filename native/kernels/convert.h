@@ -5,7 +5,7 @@
 // stays NaN).
 #pragma once
 
-#include "lanes.h"
+#include "vectors.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -95,6 +95,10 @@ template <class T> inline T element(const char* at) {
 }
 template <class T> inline void set_element(char* at, T v) { __builtin_memcpy(at, &v, sizeof v); }
 
+template <class A, class B> inline constexpr bool same = false;
+template <class A> inline constexpr bool same<A, A> = true;
+template <class T> inline constexpr bool floating = same<T, float> || same<T, double>;
+
 // ---- runs: `count` elements `stride` bytes apart <-> contiguous accumulators
 
 template <class Acc, class In>
@@ -121,10 +125,20 @@ void store_run(const Acc* POOLWISE_RESTRICT source, std::int64_t count, char* ta
     }
 }
 
-// Sixteen planes side by side: element i of plane l goes to target[i * lanes + l].
+// Up to sixteen planes side by side: element i of plane l goes to target[i * lanes + l].
+constexpr int most_planes = 16;
+
 template <class Acc, class In>
 void load_planes(const char* const* planes, std::int64_t offset, std::int64_t stride,
                  std::int64_t count, std::int64_t lanes, Acc* POOLWISE_RESTRICT target) {
+    if constexpr (same<Acc, float> && same<In, float>) {
+        if (stride == 4 && lanes == most_planes && count >= 4) {
+            const float* rows[most_planes];
+            for (int l = 0; l < most_planes; ++l)
+                rows[l] = reinterpret_cast<const float*>(planes[l] + offset);
+            return gather_planes(rows, count, lanes, target);
+        }
+    }
     for (std::int64_t l = 0; l < lanes; ++l) {
         const char* source = planes[l] + offset;
         for (std::int64_t i = 0; i < count; ++i)
@@ -135,6 +149,14 @@ void load_planes(const char* const* planes, std::int64_t offset, std::int64_t st
 template <class Acc, class Out>
 void store_planes(const Acc* POOLWISE_RESTRICT source, std::int64_t count, std::int64_t lanes,
                   char* const* planes, std::int64_t offset, std::int64_t stride) {
+    if constexpr (same<Acc, float> && same<Out, float>) {
+        if (stride == 4 && lanes == most_planes && count >= 4) {
+            float* rows[most_planes];
+            for (int l = 0; l < most_planes; ++l)
+                rows[l] = reinterpret_cast<float*>(planes[l] + offset);
+            return scatter_planes(source, count, lanes, rows);
+        }
+    }
     for (std::int64_t l = 0; l < lanes; ++l) {
         char* target = planes[l] + offset;
         for (std::int64_t i = 0; i < count; ++i)
@@ -154,10 +176,6 @@ template <class Acc> struct Storer {
                    std::int64_t);
     bool in_place;  // the array's elements are accumulators already
 };
-
-template <class A, class B> inline constexpr bool same = false;
-template <class A> inline constexpr bool same<A, A> = true;
-template <class T> inline constexpr bool floating = same<T, float> || same<T, double>;
 
 template <class Acc, class In> inline Loader<Acc> loader_of() {
     return {load_run<Acc, In>, load_planes<Acc, In>, same<Acc, In>};

@@ -1,132 +1,34 @@
-// Where a unit of work lies in memory, and what becomes of its result rows: divided, rounded once,
-// stored.
+// What becomes of result rows: divided, rooted, rounded once, stored.
 #pragma once
 
-#include "operations.h"
+#include "divide.h"
+#include "place.h"
 #include "powers.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
 
-constexpr int gathered_planes = 16;
-
-// The base addresses of one unit: a plane with its lanes, or up to sixteen planes that become
-// lanes.
-struct Place {
-    const char* x[gathered_planes] = {};
-    char* y[gathered_planes] = {};
-    char* indices[gathered_planes] = {};
-    std::int64_t lanes = 1;
-    bool gather = false;
-
-    void locate(const Layout& layout, const char* x0, char* y0, char* i0, std::int64_t group,
-                std::int64_t block, std::int64_t lane_block) {
-        gather = layout.gather;
-        if (gather) {
-            const std::int64_t first = group * gathered_planes;
-            lanes = smaller<std::int64_t>(gathered_planes, layout.planes - first);
-            for (std::int64_t l = 0; l < lanes; ++l) locate_plane(layout, x0, y0, i0, first + l, l);
-            return;
-        }
-        locate_plane(layout, x0, y0, i0, group, 0);
-        const std::int64_t lane = block * lane_block;
-        lanes = smaller(lane_block, layout.lanes - lane);
-        x[0] += lane * layout.x_lane;
-        if (y0) y[0] += lane * layout.y_lane;
-        if (i0) indices[0] += lane * layout.i_lane;
-    }
-
-    template <class Acc>
-    POOLWISE_APART void load(const Loader<Acc>& loader, const Layout& layout, std::int64_t offset,
-                             std::int64_t columns, std::int64_t element_bytes, Acc* target) const {
-        const std::int64_t stride = layout.x_axis[2];
-        if (gather) {
-            loader.planes(x, offset, stride, columns, lanes, target);
-        } else if (lanes == 1) {
-            loader.run(x[0] + offset, stride, columns, target);
-        } else if (stride == lanes * element_bytes && layout.x_lane == element_bytes) {
-            loader.run(x[0] + offset, element_bytes, columns * lanes, target);
-        } else {
-            for (std::int64_t c = 0; c < columns; ++c)
-                loader.run(x[0] + offset + c * stride, layout.x_lane, lanes, target + c * lanes);
-        }
-    }
-
-    template <class Acc>
-    POOLWISE_APART void store(const Storer<Acc>& storer, const Acc* source, char* const* bases,
-                              std::int64_t offset, std::int64_t column_stride,
-                              std::int64_t lane_stride, std::int64_t columns,
-                              std::int64_t element_bytes) const {
-        if (gather) {
-            storer.planes(source, columns, lanes, bases, offset, column_stride);
-        } else if (lanes == 1) {
-            storer.run(source, columns, bases[0] + offset, column_stride);
-        } else if (column_stride == lanes * element_bytes && lane_stride == element_bytes) {
-            storer.run(source, columns * lanes, bases[0] + offset, element_bytes);
-        } else {
-            for (std::int64_t c = 0; c < columns; ++c)
-                storer.run(source + c * lanes, lanes, bases[0] + offset + c * column_stride,
-                           lane_stride);
-        }
-    }
-
-  private:
-    void locate_plane(const Layout& layout, const char* x0, char* y0, char* i0, std::int64_t plane,
-                      std::int64_t at) {
-        std::int64_t x_offset = 0, y_offset = 0, i_offset = 0;
-        for (int b = layout.batch_rank - 1; b >= 0; --b) {
-            const std::int64_t i = plane % layout.batch_shape[b];
-            plane /= layout.batch_shape[b];
-            x_offset += i * layout.x_batch[b];
-            y_offset += i * layout.y_batch[b];
-            i_offset += i * layout.i_batch[b];
-        }
-        x[at] = x0 + x_offset;
-        if (y0) y[at] = y0 + y_offset;
-        if (i0) indices[at] = i0 + i_offset;
-    }
-};
-
-// sum / divisor to the nearest integer, ties to even
-template <class T> inline T divide_to_even(T sum, Int128 divisor) {
-    const Int128 s = static_cast<Int128>(sum), d = divisor;
-    Int128 quotient = s / d, rest = s % d;
-    if (rest < 0) {
-        rest += d;
-        quotient -= 1;
-    }
-    if (rest > d - rest || (rest == d - rest && (quotient & 1) != 0)) quotient += 1;
-    return static_cast<T>(quotient);
-}
-
-// sum / divisor, rounded once: a sum beyond double's 53 bits is divided as an integer with bits to
-// spare, and what is left over only has to be seen to be there.
-inline double divide_once(Int128 sum, Int128 divisor) {
-    const Int128 limit = Int128(1) << 53;
-    if (-limit <= sum && sum <= limit && divisor <= limit)
-        return static_cast<double>(sum) / static_cast<double>(divisor);
-    typedef unsigned __int128 Bits;
-    Bits magnitude = sum < 0 ? -static_cast<Bits>(sum) : static_cast<Bits>(sum);
-    double scale = 1;
-    while (magnitude != 0 && (magnitude >> 126) == 0) {
-        magnitude <<= 1;
-        scale *= 0.5;
-    }
-    Bits quotient = magnitude / static_cast<Bits>(divisor);
-    if (quotient * static_cast<Bits>(divisor) != magnitude) quotient |= 1;
-    const double result = static_cast<double>(quotient) * scale;
-    return sum < 0 ? -result : result;
-}
-
 // What the results of one unit have in common.
 struct FinishRules {
     const Layout* layout;
     Dtype x_dtype, y_dtype;
-    bool indices, divide, accumulate, patch_empty;
+    WinnerForm winners;
+    const WindowForm* form;
+    bool divide, accumulate, patch_empty;
     const std::int64_t* divisors[3];
     std::int64_t divisor_override;
     const LpRule* lp;
 };
+
+// Which tap of its window a winner is, its place told by its flat index.
+inline std::int64_t tap_of(const WindowForm& form, std::int64_t plane, std::int64_t row,
+                           std::int64_t column, std::int64_t index) {
+    const std::int64_t w = index % form.size[2], rest = index / form.size[2];
+    const std::int64_t h = rest % form.size[1], d = rest / form.size[1];
+    const std::int64_t tap = (d - form.first[0][plane]) / form.dilation[0] * form.taps[1] +
+                             (h - form.first[1][row]) / form.dilation[1];
+    return tap * form.taps[2] + (w - form.first[2][column]) / form.dilation[2];
+}
 
 template <class Op> class Finish {
     using T = typename Op::Value;
@@ -138,7 +40,8 @@ template <class Op> class Finish {
         const FinishRules rules{&job.layout,
                                 job.x_dtype,
                                 job.y_dtype,
-                                job.indices != nullptr,
+                                job.winners,
+                                job.form,
                                 job.divide == Divide::result,
                                 job.accumulate,
                                 job.patch_empty,
@@ -165,19 +68,9 @@ template <class Op> class Finish {
         if (rules.accumulate) previous_ = arena.template take<T>(length_);
         if (rules.divide && !floating<T>) quotients_ = arena.template take<double>(length_);
         if constexpr (Op::indexed) wide_ = arena.template take<std::int64_t>(length_);
-        uniform_ = true;
-        if (rules.divide && rules.divisor_override == 0) {
-            for (std::int64_t c = 1; c < columns; ++c)
-                uniform_ = uniform_ && rules.divisors[2][column + c] == rules.divisors[2][column];
-        }
-        if constexpr (floating<T>) {
-            if (!uniform_) {
-                along_ = arena.template take<T>(length_);
-                for (std::int64_t c = 0; c < columns; ++c)
-                    for (std::int64_t l = 0; l < place.lanes; ++l)
-                        along_[c * place.lanes + l] = static_cast<T>(rules.divisors[2][column + c]);
-            }
-        }
+        if (rules.divide)
+            divider_.prepare(rules.divisors, rules.divisor_override, column, columns, place.lanes,
+                             floating<T> ? arena.template take<T>(length_) : nullptr);
     }
 
     // The place to make row (plane, row) of the output in: the output itself where that is
@@ -194,7 +87,7 @@ template <class Op> class Finish {
         bool stored = direct_ && result.v == reinterpret_cast<T*>(place_->y[0] + offset);
         if (rules_.divide) {
             if constexpr (floating<T>) {
-                divide(plane, row, result.v);
+                divider_.divide(plane, row, result.v);
             } else if (is_float(rules_.y_dtype)) {
                 divide_to_double(plane, row, result.v);
                 place_->store(storer_for<double>(rules_.y_dtype), quotients_, place_->y, offset,
@@ -204,7 +97,7 @@ template <class Op> class Finish {
                 for (std::int64_t c = 0; c < columns_; ++c)
                     for (std::int64_t l = 0; l < place_->lanes; ++l) {
                         T& v = result.v[c * place_->lanes + l];
-                        v = divide_to_even(v, divisor(plane, row, c));
+                        v = divide_to_even(v, divider_.of(plane, row, c));
                     }
             }
         }
@@ -216,13 +109,8 @@ template <class Op> class Finish {
         }
         if constexpr (floating<T> && !Op::indexed) {
             if (rules_.accumulate) {
-                Place back = *place_;
-                for (int l = 0; l < (back.gather ? back.lanes : 1); ++l) back.x[l] = back.y[l];
-                Layout reading;
-                reading.x_axis[2] = layout.y_axis[2];
-                reading.x_lane = layout.y_lane;
-                back.load(loader_for<T>(rules_.y_dtype), reading, offset, columns_, element_bytes_,
-                          previous_);
+                place_->load(loader_for<T>(rules_.y_dtype), place_->y, offset, layout.y_axis[2],
+                             layout.y_lane, columns_, element_bytes_, previous_);
                 for (std::int64_t n = 0; n < length_; ++n) result.v[n] = previous_[n] + result.v[n];
             }
         }
@@ -230,7 +118,7 @@ template <class Op> class Finish {
             place_->store(storer_, result.v, place_->y, offset, layout.y_axis[2], layout.y_lane,
                           columns_, element_bytes_);
         if constexpr (Op::indexed) {
-            if (rules_.indices) store_indices(plane, row, result);
+            if (rules_.winners != WinnerForm::none) store_winners(plane, row, result);
         }
     }
 
@@ -242,46 +130,9 @@ template <class Op> class Finish {
         return plane * layout.y_axis[0] + row * layout.y_axis[1] + column_ * layout.y_axis[2];
     }
 
-    // Windows may be wider than int64 can count cells; beyond 2^100 it no longer matters by how
-    // much.
-    Int128 divisor(std::int64_t plane, std::int64_t row, std::int64_t c) const {
-        if (rules_.divisor_override) return rules_.divisor_override;
-        const std::int64_t factors[3] = {rules_.divisors[0][plane], rules_.divisors[1][row],
-                                         rules_.divisors[2][column_ + c]};
-        Int128 product = factors[0];
-        product *= factors[1];
-        const Int128 most = Int128(1) << 100;
-        if (factors[2] > 1 && product > most / factors[2]) return most;
-        product *= factors[2];
-        return product > 0 ? product : 1;  // a window of no cells: its sum is 0, and so is its mean
-    }
-
-    POOLWISE_APART void divide(std::int64_t plane, std::int64_t row, T* v) const {
-        if (uniform_) {
-            const Int128 cells = divisor(plane, row, 0);
-            const T by = static_cast<T>(cells);
-            if ((cells & (cells - 1)) == 0) {  // a power of two: its reciprocal is exact
-                const T reciprocal = 1 / by;
-                POOLWISE_LANES
-                for (std::int64_t n = 0; n < length_; ++n) v[n] *= reciprocal;
-                return;
-            }
-            POOLWISE_LANES
-            for (std::int64_t n = 0; n < length_; ++n) v[n] /= by;
-            return;
-        }
-        const T across = static_cast<T>(static_cast<double>(rules_.divisors[0][plane]) *
-                                        static_cast<double>(rules_.divisors[1][row]));
-        POOLWISE_LANES
-        for (std::int64_t n = 0; n < length_; ++n) {
-            const T by = across * along_[n];
-            v[n] /= by > 0 ? by : T(1);
-        }
-    }
-
     void divide_to_double(std::int64_t plane, std::int64_t row, const T* v) const {
         for (std::int64_t c = 0; c < columns_; ++c) {
-            const Int128 by = divisor(plane, row, c);
+            const Int128 by = divider_.of(plane, row, c);
             for (std::int64_t l = 0; l < place_->lanes; ++l) {
                 const std::int64_t n = c * place_->lanes + l;
                 quotients_[n] = divide_once(static_cast<Int128>(v[n]), by);
@@ -347,31 +198,38 @@ template <class Op> class Finish {
         return window_norm(Powers(lp.p), each_cell).norm;
     }
 
-    POOLWISE_APART void store_indices(std::int64_t plane, std::int64_t row, Row result) {
+    // A window of no cells has no winner: index -1, or tap 0, which lies outside the input.
+    POOLWISE_APART void store_winners(std::int64_t plane, std::int64_t row, Row result) {
         const Layout& layout = *rules_.layout;
+        const bool taps = rules_.winners == WinnerForm::tap8;
         for (std::int64_t n = 0; n < length_; ++n)
             wide_[n] = static_cast<std::int64_t>(result.i[n]);
-        if (rules_.patch_empty) {
-            for (std::int64_t c = 0; c < columns_; ++c)
-                for (std::int64_t l = 0; l < place_->lanes && is_empty(plane, row, c); ++l)
-                    wide_[c * place_->lanes + l] = -1;
+        for (std::int64_t c = 0; c < columns_ && (taps || rules_.patch_empty); ++c) {
+            const bool empty = rules_.patch_empty && is_empty(plane, row, c);
+            for (std::int64_t l = 0; l < place_->lanes; ++l) {
+                std::int64_t& at = wide_[c * place_->lanes + l];
+                if (empty)
+                    at = taps ? 0 : -1;
+                else if (taps)
+                    at = tap_of(*rules_.form, plane, row, column_ + c, at);
+            }
         }
         const std::int64_t offset =
             plane * layout.i_axis[0] + row * layout.i_axis[1] + column_ * layout.i_axis[2];
-        place_->store(storer_of<std::int64_t, std::int64_t>(), wide_, place_->indices, offset,
-                      layout.i_axis[2], layout.i_lane, columns_, 8);
+        place_->store(winner_storer<std::int64_t>(rules_.winners), wide_, place_->indices, offset,
+                      layout.i_axis[2], layout.i_lane, columns_, winner_bytes(rules_.winners));
     }
 
     FinishRules rules_;
     const Place* place_ = nullptr;
     std::int64_t column_ = 0, columns_ = 0, length_ = 0, element_bytes_ = 0;
     Storer<T> storer_;
+    Divider<T> divider_;
     Row buffer_{};
     T* previous_ = nullptr;
-    T* along_ = nullptr;
     double* quotients_ = nullptr;
     std::int64_t* wide_ = nullptr;
-    bool direct_ = false, uniform_ = true;
+    bool direct_ = false;
 };
 
 }  // namespace

@@ -179,8 +179,8 @@ template <class Op> class RowsUnit {
             if (from >= to) return row;
         }
         T* loaded = expand == 1 ? target + (from - low_) * lanes_ : raw_;
-        place_.load(loader_, layout, offset + from * layout.x_axis[2], to - from,
-                    size_of(job_.x_dtype), loaded);
+        place_.load(loader_, place_.x, offset + from * layout.x_axis[2], layout.x_axis[2],
+                    layout.x_lane, to - from, size_of(job_.x_dtype), loaded);
         if (job_.divide == Divide::source) divide_source(d, h, from, to, loaded);
         if constexpr (same<T, double>) {
             if (job_.lp) raise_all(loaded, (to - from) * lanes_, job_.lp->p);

@@ -126,7 +126,8 @@ template <class Op> class SegmentsUnit {
         if (loader_.in_place && dense && !place_.gather && !lp)
             row.v = ask_ahead(offset);
         else
-            place_.load(loader_, layout_, offset, width, size_of(job_.x_dtype), buffer.v);
+            place_.load(loader_, place_.x, offset, layout_.x_axis[2], layout_.x_lane, width,
+                        size_of(job_.x_dtype), buffer.v);
         if constexpr (same<T, double>) {
             if (lp) raise_all(buffer.v, width * lanes_, lp->p);
         }
@@ -194,7 +195,8 @@ template <class Op> class SegmentsUnit {
         const FinishRules rules{&target.layout,
                                 job_.x_dtype,
                                 job_.y_dtype,
-                                target.indices != nullptr,
+                                job_.winners,
+                                target.form,
                                 job_.divide,
                                 false,
                                 false,

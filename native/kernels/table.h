@@ -67,8 +67,10 @@ struct RowsJob {
     Divide divide = Divide::nothing;
     const std::int64_t* divisors[3] = {nullptr, nullptr, nullptr};
     std::int64_t divisor_override = 0;
-    bool accumulate = false;   // y += result (float32 and float64 only)
-    bool patch_empty = false;  // max and min of windows that see no cell
+    WinnerForm winners = WinnerForm::none;
+    const WindowForm* form = nullptr;  // where winners are told as taps
+    bool accumulate = false;           // y += result (float32 and float64 only)
+    bool patch_empty = false;          // max and min of windows that see no cell
     const LpRule* lp = nullptr;
     std::int64_t groups = 1, lane_blocks = 1, lane_block = 1;
     std::int64_t column_tiles = 1, column_tile = 1, bands = 1, band = 1;
@@ -80,6 +82,7 @@ struct SegmentsTarget {
     Layout layout;
     char* y = nullptr;
     char* indices = nullptr;
+    const WindowForm* form = nullptr;
     const std::int64_t* divisors[3] = {nullptr, nullptr, nullptr};
     const LpRule* lp = nullptr;
 };
@@ -92,6 +95,7 @@ struct SegmentsJob {
     int target_count = 0;
     const char* x = nullptr;
     Dtype x_dtype, y_dtype;
+    WinnerForm winners = WinnerForm::none;
     bool divide = false;
     std::int64_t divisor_override = 0;
     std::int64_t groups = 1, lane_blocks = 1, lane_block = 1, pieces = 1;
@@ -101,6 +105,40 @@ struct SegmentsJob {
     std::int64_t scratch_bytes = 0;
 };
 
+// Direct kernel: small sliding windows. A unit is a run of plane groups, a lane block, a column
+// tile and a band of output rows.
+struct DirectJob {
+    const WindowForm* form = nullptr;
+    Layout layout;
+    const char* x = nullptr;
+    char* y = nullptr;
+    char* indices = nullptr;
+    Dtype x_dtype, y_dtype;
+    WinnerForm winners = WinnerForm::none;
+    bool divide = false;
+    const std::int64_t* divisors[3] = {nullptr, nullptr, nullptr};
+    std::int64_t divisor_override = 0;
+    std::int64_t groups = 1, groups_per_unit = 1;
+    std::int64_t lane_blocks = 1, lane_block = 1;
+    std::int64_t column_tiles = 1, column_tile = 1, bands = 1, band = 1;
+};
+
+// Spread kernel: gradients of small sliding windows, cell by cell. Units as above, over cells.
+struct SpreadJob {
+    const WindowForm* form = nullptr;
+    Layout layout;  // x: dx; y: dy; i: winners
+    char* dx = nullptr;
+    const char* dy = nullptr;
+    const char* winners = nullptr;  // taps of eight bits; null for sums and means
+    Dtype dtype;
+    bool divide = false;
+    const std::int64_t* divisors[3] = {nullptr, nullptr, nullptr};
+    std::int64_t divisor_override = 0;
+    std::int64_t groups = 1, groups_per_unit = 1;
+    std::int64_t lane_blocks = 1, lane_block = 1, bands = 1, band = 1;
+    bool* bad = nullptr;  // set when a tap is none of the window's
+};
+
 // Winners' gradients, and unpooling: a unit is a plane group.
 struct WinnersJob {
     Layout layout;  // x: dx; y: dy; i: indices
@@ -108,9 +146,10 @@ struct WinnersJob {
     const char* dy = nullptr;
     const char* indices = nullptr;
     Dtype dtype;
+    WinnerForm winners = WinnerForm::index64;
+    const WindowForm* form = nullptr;  // where winners are told as taps
     std::int64_t dx_size[3], dy_size[3];
     bool accumulate = true, zero_first = true;
-    std::int64_t scratch_bytes = 0;
 };
 
 // lp gradients window by window, for powers that leave double's range: a unit is one plane. The
@@ -131,7 +170,13 @@ struct KernelTable {
                                                      char* scratch);
     void (*segments[operation_count][accumulator_count])(const SegmentsJob&, std::int64_t unit,
                                                          char* scratch);
-    bool (*check_indices)(const WinnersJob&, std::int64_t unit);
+    // float32 and float64 alone; null elsewhere
+    void (*direct[operation_count][accumulator_count])(const DirectJob&, std::int64_t unit,
+                                                       char* scratch);
+    std::int64_t (*direct_scratch[operation_count][accumulator_count])(const DirectJob&);
+    void (*spread[2])(const SpreadJob&, std::int64_t unit, char* scratch);  // in float32, float64
+    std::int64_t (*spread_scratch[2])(const SpreadJob&);
+    bool (*check_winners)(const WinnersJob&, std::int64_t unit);
     void (*scatter)(const WinnersJob&, std::int64_t unit, char* scratch);
     void (*convert_strided)(const char* source, Dtype source_dtype, std::int64_t source_stride,
                             char* target, Dtype target_dtype, std::int64_t target_stride,

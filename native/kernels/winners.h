@@ -2,7 +2,7 @@
 //
 // Windows are taken in row-major order, plane by plane, so overlapping windows add in one fixed
 // order and the result has the same bits for any number of threads. Indices were checked before
-// anything is written.
+// anything is written; a tap that lies outside the input names no cell, and goes nowhere.
 #pragma once
 
 #include "finish.h"
@@ -50,15 +50,87 @@ struct WinnersUnit {
     }
 };
 
-bool indices_in_range(const WinnersJob& job, std::int64_t unit) {
-    const WinnersUnit u(job, unit);
-    const std::int64_t least = job.accumulate ? -1 : 0;
+template <class I> bool in_range(const WinnersUnit& u, std::int64_t least, std::int64_t end) {
     bool good = true;
     u.each([&](std::int64_t, const char* index, const char*) {
-        const std::int64_t i = element<std::int64_t>(index);
-        good = good & (i >= least) & (i < u.cells);
+        const std::int64_t i = element<I>(index);
+        good = good & (i >= least) & (i < end);
     });
     return good;
+}
+
+bool winners_in_range(const WinnersJob& job, std::int64_t unit) {
+    const WinnersUnit u(job, unit);
+    const std::int64_t least = job.accumulate ? -1 : 0;
+    switch (job.winners) {
+        case WinnerForm::tap8: return in_range<std::uint8_t>(u, 0, job.form->cells());
+        case WinnerForm::index32: return in_range<std::int32_t>(u, least, u.cells);
+        default: return in_range<std::int64_t>(u, least, u.cells);
+    }
+}
+
+// Where a tap lies, seen from its window's first cell.
+struct TapPlace {
+    std::int64_t step[3], bytes;
+};
+
+// Adds (or, unpooling, assigns) one unit's values to the cells that their taps name.
+template <class T> void scatter_taps(const WinnersUnit& u) {
+    const WinnersJob& job = u.job;
+    const WindowForm& f = *job.form;
+    const Layout& layout = job.layout;
+    TapPlace places[256];
+    const std::int64_t cells = f.cells();
+    for (std::int64_t tap = 0; tap < cells; ++tap) {
+        TapPlace& p = places[tap];
+        p.step[2] = tap % f.taps[2] * f.dilation[2];
+        p.step[1] = tap / f.taps[2] % f.taps[1] * f.dilation[1];
+        p.step[0] = tap / f.taps[2] / f.taps[1] * f.dilation[0];
+        p.bytes = 0;
+        for (int a = 0; a < 3; ++a) p.bytes += p.step[a] * layout.x_axis[a];
+    }
+    const auto covers = [&](int axis, std::int64_t i) {  // whether window i lies inside the input
+        const std::int64_t first = f.first[axis][i];
+        return first >= 0 && first + (f.taps[axis] - 1) * f.dilation[axis] < f.size[axis];
+    };
+    char* const dx = const_cast<char*>(u.place.x[0]);
+    for (std::int64_t d = 0; d < f.count[0]; ++d)
+        for (std::int64_t h = 0; h < f.count[1]; ++h) {
+            const char* winner = u.place.indices[0] + d * layout.i_axis[0] + h * layout.i_axis[1];
+            const char* dy = u.place.y[0] + d * layout.y_axis[0] + h * layout.y_axis[1];
+            char* const row =
+                dx + f.first[0][d] * layout.x_axis[0] + f.first[1][h] * layout.x_axis[1];
+            const bool whole_row = covers(0, d) && covers(1, h);
+            for (std::int64_t w = 0; w < f.count[2]; ++w) {
+                const bool whole = whole_row && covers(2, w);
+                const std::int64_t first[3] = {f.first[0][d], f.first[1][h], f.first[2][w]};
+                char* const window = row + first[2] * layout.x_axis[2];
+                for (std::int64_t l = 0; l < u.place.lanes; ++l) {
+                    const auto tap =
+                        element<std::uint8_t>(winner + w * layout.i_axis[2] + l * layout.i_lane);
+                    const TapPlace& p = places[tap];
+                    bool inside = true;
+                    for (int a = 0; a < 3 && !whole; ++a)
+                        inside =
+                            inside && first[a] + p.step[a] >= 0 && first[a] + p.step[a] < f.size[a];
+                    if (!inside) continue;
+                    char* const at = window + p.bytes + l * layout.x_lane;
+                    const T v = element<T>(dy + w * layout.y_axis[2] + l * layout.y_lane);
+                    set_element<T>(at, job.accumulate ? static_cast<T>(element<T>(at) + v) : v);
+                }
+            }
+        }
+}
+
+template <class T, class I> void scatter_indices(const WinnersUnit& u) {
+    const WinnersJob& job = u.job;
+    u.each([&](std::int64_t lane, const char* index, const char* value) {
+        const std::int64_t i = element<I>(index);
+        if (i < 0) return;
+        char* at = u.target(i) + lane * job.layout.x_lane;
+        const T v = element<T>(value);
+        set_element<T>(at, job.accumulate ? static_cast<T>(element<T>(at) + v) : v);
+    });
 }
 
 template <class T> void scatter_as(const WinnersJob& job, std::int64_t unit) {
@@ -81,13 +153,11 @@ template <class T> void scatter_as(const WinnersJob& job, std::int64_t unit) {
                         set_element<T>(row + w * layout.x_axis[2] + l * layout.x_lane, T{});
             }
     }
-    u.each([&](std::int64_t lane, const char* index, const char* value) {
-        const std::int64_t i = element<std::int64_t>(index);
-        if (i < 0) return;
-        char* at = u.target(i) + lane * layout.x_lane;
-        const T v = element<T>(value);
-        set_element<T>(at, job.accumulate ? static_cast<T>(element<T>(at) + v) : v);
-    });
+    switch (job.winners) {
+        case WinnerForm::tap8: return scatter_taps<T>(u);
+        case WinnerForm::index32: return scatter_indices<T, std::int32_t>(u);
+        default: return scatter_indices<T, std::int64_t>(u);
+    }
 }
 
 void scatter_winners(const WinnersJob& job, std::int64_t unit, char*) {

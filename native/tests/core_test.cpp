@@ -129,9 +129,11 @@ void check_case(const Axis& rows, const Axis& columns, bool lanes_inside, std::m
 
     for (const bool indexed : {false, true}) {
         const ForwardJob job{plan.get(), x.view(), &y_view, indexed ? &index_view : nullptr, axes};
-        expect(pool_forward(&job, 1, dtype_of<T>(), dtype_of<T>(),
-                            {ReducerKind::max, 2, true, 0}) == Status::ok,
-               name);
+        const ForwardKind kind{dtype_of<T>(),
+                               dtype_of<T>(),
+                               {ReducerKind::max, 2, true, 0},
+                               indexed ? WinnerForm::index64 : WinnerForm::none};
+        expect(pool_forward(&job, 1, kind) == Status::ok, name);
         y.each([&](const auto& o) {
             bool seen = false;
             T best = 0;
@@ -154,7 +156,7 @@ void check_case(const Axis& rows, const Axis& columns, bool lanes_inside, std::m
     Array sums(out_shape, sizeof(Total), order);
     const ArrayView sums_view = sums.view();
     const ForwardJob job{plan.get(), x.view(), &sums_view, nullptr, axes};
-    expect(pool_forward(&job, 1, dtype_of<T>(), total_dtype, {ReducerKind::sum, 2, true, 0}) ==
+    expect(pool_forward(&job, 1, {dtype_of<T>(), total_dtype, {ReducerKind::sum, 2, true, 0}}) ==
                Status::ok,
            name);
     sums.each([&](const auto& o) {
@@ -178,15 +180,18 @@ void check_case(const Axis& rows, const Axis& columns, bool lanes_inside, std::m
                     total += sums.template at<T>({i[0], oh, ow, i[3]});
             expect(dx.template at<T>(i) == static_cast<T>(total), "sum backward " + name);
         });
-        const ScatterJob scatter{dx.view(), &sums_view, &index_view, 1, axes, 2, true};
-        expect(pool_scatter(scatter, dtype_of<T>()) == Status::ok, name);
+        const ScatterJob scatter{nullptr, dx.view(), &sums_view, &index_view, 1, axes, 2, true};
+        expect(pool_scatter(scatter, dtype_of<T>(), WinnerForm::index64) == Status::ok, name);
+        check_taps<T>(*plan, x, sums, dx, index, order, axes, name);
         index.template at<std::int64_t>({1, 0, 0, 2}) = rows.size * columns.size;
-        expect(pool_scatter(scatter, dtype_of<T>()) == Status::bad_index, "bad index " + name);
+        expect(pool_scatter(scatter, dtype_of<T>(), WinnerForm::index64) == Status::bad_index,
+               "bad index " + name);
         const ArrayView norms = y.view();
         const ForwardJob lp{plan.get(), x.view(), &norms, nullptr, axes};
-        expect(pool_forward(&lp, 1, dtype_of<T>(), dtype_of<T>(), {ReducerKind::lp, 3, true, 0}) ==
-                   Status::ok,
-               name);
+        expect(
+            pool_forward(&lp, 1, {dtype_of<T>(), dtype_of<T>(), {ReducerKind::lp, 3, true, 0}}) ==
+                Status::ok,
+            name);
         const BackwardJob lp_back{plan.get(), dx.view(), &norms, axes, x.view()};
         expect(pool_backward(lp_back, dtype_of<T>(), {ReducerKind::lp, 3, true, 0}) == Status::ok,
                name);

@@ -1,0 +1,469 @@
+// The direct kernel: small sliding windows, each row reduced once along itself and then joined with
+// its neighbours, with nothing but vector registers between two rows in L1.
+//
+// A row is split into its stride phases (phase r holds columns r, r + s, …), so every tap of every
+// window is a unit-stride load: kw loads and kw - 1 joins per vector. Rows so reduced wait in a
+// ring; an output row joins kh of them. Order is row-major: along rows, then down. Narrow planes
+// stand side by side in one row, sixteen at a time. Channels beside each other in memory (lanes)
+// need no phases: a tap is a run of lanes. Cost per output vector: about kw + kh joins, less what
+// neighbouring windows share.
+//
+// Maxima are one instruction per tap, which loses a NaN that comes later. Every vector is looked at
+// once as it is loaded; planes with a NaN are done again with the exact comparison.
+#pragma once
+
+#include "divide.h"
+#include "place.h"
+
+namespace poolwise::POOLWISE_ISA {
+namespace {
+
+// What taps are joined by, for vectors and for single values. `Exact` may not lose a NaN.
+template <class T, bool Min> struct PickTaps {
+    using Value = T;
+    static constexpr bool watched = true, indexed = false, least = Min;
+    static constexpr T identity = Min ? Limits<T>::high : Limits<T>::low;
+    template <bool Exact, class V> static inline V join(V earlier, V later) {
+        const auto beyond = Min ? later < earlier : later > earlier;
+        if constexpr (Exact) return (beyond | (later != later)) ? later : earlier;
+        return beyond ? later : earlier;
+    }
+};
+template <class T> struct AddTaps {
+    using Value = T;
+    static constexpr bool watched = false, indexed = false, least = false;
+    static constexpr T identity = 0;
+    template <bool, class V> static inline V join(V earlier, V later) { return earlier + later; }
+};
+template <class T, bool Min> struct WinTaps {
+    using Value = T;
+    static constexpr bool watched = false, indexed = true, least = Min;
+    static constexpr T identity = Min ? Limits<T>::high : Limits<T>::low;
+};
+
+// Values, and for winners the number of the tap each came from.
+template <class T> struct TapRow {
+    T* v = nullptr;
+    TapInt<T>* tap = nullptr;
+};
+
+// One thing to join: values, and for winners the taps they came from: tap[n] + base, or base alone.
+template <class T> struct Tap {
+    const T* v;
+    const TapInt<T>* tap;
+    TapInt<T> base;
+};
+
+template <class Op, bool Exact, bool Slack, class T = typename Op::Value>
+POOLWISE_APART void join_values(T* out, const Tap<T>* taps, int how_many, std::int64_t count) {
+    if (!Slack && count < vector_lanes<T>) {
+        for (std::int64_t n = 0; n < count; ++n) {
+            T all = taps[0].v[n];
+            for (int t = 1; t < how_many; ++t) all = Op::template join<Exact>(all, taps[t].v[n]);
+            out[n] = all;
+        }
+        return;
+    }
+    each_block<T, Slack>(count, [&](auto width, std::int64_t n) {
+        using V = Vec<T>;
+        constexpr int wide = decltype(width)::value;
+        V all[wide];
+        for (int w = 0; w < wide; ++w) all[w] = load_vector<V>(taps[0].v + n + w * vector_lanes<T>);
+        for (int t = 1; t < how_many; ++t) {
+            const T* tap = taps[t].v + n;
+            for (int w = 0; w < wide; ++w)
+                all[w] =
+                    Op::template join<Exact>(all[w], load_vector<V>(tap + w * vector_lanes<T>));
+        }
+        for (int w = 0; w < wide; ++w) store_vector(out + n + w * vector_lanes<T>, all[w]);
+    });
+}
+
+template <class Op, bool Slack, class T = typename Op::Value>
+POOLWISE_APART void join_winners(TapRow<T> out, const Tap<T>* taps, int how_many,
+                                 std::int64_t count) {
+    using I = TapInt<T>;
+    if (!Slack && count < vector_lanes<T>) {
+        for (std::int64_t n = 0; n < count; ++n) {
+            T v = taps[0].v[n];
+            I tap = taps[0].base + (taps[0].tap ? taps[0].tap[n] : 0);
+            for (int t = 1; t < how_many; ++t) {
+                const bool later = later_wins<T, Op::least>(v, taps[t].v[n]);
+                v = later ? taps[t].v[n] : v;
+                tap = later ? taps[t].base + (taps[t].tap ? taps[t].tap[n] : 0) : tap;
+            }
+            out.v[n] = v;
+            out.tap[n] = tap;
+        }
+        return;
+    }
+    each_block<T, Slack>(count, [&](auto width, std::int64_t n) {
+        using V = Vec<T>;
+        using N = Vec<I>;
+        constexpr int wide = decltype(width)::value;
+        V v[wide];
+        N number[wide];
+        const auto number_of = [](const Tap<T>& tap, std::int64_t at) {
+            return tap.tap ? load_vector<N>(tap.tap + at) + tap.base : N{} + tap.base;
+        };
+        for (int w = 0; w < wide; ++w) {
+            v[w] = load_vector<V>(taps[0].v + n + w * vector_lanes<T>);
+            number[w] = number_of(taps[0], n + w * vector_lanes<T>);
+        }
+        for (int t = 1; t < how_many; ++t)
+            for (int w = 0; w < wide; ++w) {
+                const std::int64_t at = n + w * vector_lanes<T>;
+                const V next = load_vector<V>(taps[t].v + at);
+                const N later = (Op::least ? next < v[w] : next > v[w]) | (next != next);
+                v[w] = later ? next : v[w];
+                number[w] = later ? number_of(taps[t], at) : number[w];
+            }
+        for (int w = 0; w < wide; ++w) {
+            store_vector(out.v + n + w * vector_lanes<T>, v[w]);
+            store_vector(out.tap + n + w * vector_lanes<T>, number[w]);
+        }
+    });
+}
+
+template <class Op> class DirectUnit {
+    using T = typename Op::Value;
+    using I = TapInt<T>;
+
+  public:
+    DirectUnit(const DirectJob& job, std::int64_t unit, char* scratch)
+        : job_(job), f_(*job.form), arena_{scratch} {
+        band_ = unit % job.bands;
+        unit /= job.bands;
+        tile_ = unit % job.column_tiles;
+        unit /= job.column_tiles;
+        block_ = unit % job.lane_blocks;
+        unit_ = unit / job.lane_blocks;
+        loader_ = loader_for<T>(job.x_dtype);
+        storer_ = storer_for<T>(job.y_dtype);
+    }
+
+    void run() {
+        const std::int64_t first = unit_ * job_.groups_per_unit,
+                           last = smaller(first + job_.groups_per_unit, job_.groups);
+        const Arena mark = arena_;
+        std::int64_t prepared = 0;
+        locate(next_, first);
+        for (std::int64_t group = first; group < last; ++group) {
+            place_ = next_;
+            // The group after this one, though it may be another unit's, is asked for row by row.
+            if (group + 1 < job_.groups) locate(next_, group + 1);
+            if (place_.lanes != prepared) {
+                arena_ = mark;
+                prepared = place_.lanes;
+                take_scratch(prepared);
+                fill_scratch();
+            }
+            watch_ = {};
+            make_plane<false>();
+            if constexpr (Op::watched) {
+                if (watch_.any()) make_plane<true>();
+            }
+        }
+    }
+
+    // What take_scratch takes at most: the last block of lanes may be a single one.
+    static std::int64_t scratch_bytes(const DirectJob& job) {
+        std::int64_t most = 0;
+        const std::int64_t candidates[2] = {1, job.lane_block};
+        for (const std::int64_t lanes : candidates) {
+            char* const base = reinterpret_cast<char*>(64);
+            DirectUnit unit(job, 0, base);
+            unit.take_scratch(lanes);
+            most = larger<std::int64_t>(most, unit.arena_.next - base);
+        }
+        return most;
+    }
+
+  private:
+    void locate(Place& place, std::int64_t group) const {
+        place.locate(job_.layout, job_.x, job_.y, job_.indices, group, block_, job_.lane_block);
+    }
+
+    // `beside` planes of a group, or lanes of a plane.
+    POOLWISE_APART void take_scratch(std::int64_t beside) {
+        planes_ = job_.layout.gather ? beside : 1;
+        lanes_ = job_.layout.gather ? 1 : beside;
+        flat_ = lanes_ == 1;
+        column_ = tile_ * job_.column_tile;
+        columns_ = smaller(job_.column_tile, f_.count[2] - column_);
+        const std::int64_t stride = f_.stride[2], taps = f_.taps[2];
+        pitch_ =
+            columns_ + (taps - 1) / stride;  // a plane's outputs, and those that see two planes
+        length_ = (planes_ - 1) * pitch_ + columns_ * lanes_;
+        low_ = column_ * stride - f_.pad[2];
+        from_ = larger<std::int64_t>(0, low_);
+        to_ = smaller(f_.size[2], low_ + (columns_ - 1) * stride + taps);
+        if (flat_) {
+            // Whole vectors of outputs, and the taps beyond the last of them.
+            phase_ = (length_ + vector_lanes<T> - 1) / vector_lanes<T> * vector_lanes<T> +
+                     (taps - 1) / stride + vector_lanes<T>;
+            raw_length_ = (phase_ + vector_lanes<T>)*stride;
+        } else {
+            raw_length_ = (to_ - from_) * lanes_;
+        }
+        raw_ = arena_.take<T>(raw_length_);
+        for (std::int64_t r = 0; r < taps && r < stride; ++r)
+            phases_[r] = flat_ && stride > 1 ? arena_.take<T>(phase_ + vector_lanes<T>) : raw_;
+        slots_ = f_.taps[0] * f_.taps[1];
+        for (std::int64_t slot = 0; slot < slots_; ++slot) ring_[slot] = take_row();
+        result_ = take_row();
+        if (job_.divide) along_ = arena_.take<T>(length_);
+        if constexpr (Op::indexed) {
+            first_tap_ = arena_.take<I>(length_ + vector_lanes<T>);
+            wide_ = arena_.take<std::int64_t>(length_);
+        }
+    }
+
+    TapRow<T> take_row() {
+        TapRow<T> row;
+        row.v = arena_.take<T>(length_ + vector_lanes<T>);
+        if constexpr (Op::indexed) row.tap = arena_.take<I>(length_ + vector_lanes<T>);
+        return row;
+    }
+
+    // Padding around what is loaded stays as it is for every row of the unit.
+    POOLWISE_APART void fill_scratch() {
+        for (std::int64_t n = 0; n < raw_length_; ++n) raw_[n] = Op::identity;
+        if constexpr (Op::indexed) {
+            for (std::int64_t n = 0; n < length_; ++n)
+                first_tap_[n] =
+                    static_cast<I>(larger<std::int64_t>(0, -(low_ + n % pitch_ * f_.stride[2])));
+        }
+        for (std::int64_t t = 0; flat_ && t < f_.taps[2]; ++t)
+            flat_taps_[t] = {phases_[t % f_.stride[2]] + t / f_.stride[2], nullptr,
+                             static_cast<I>(t)};
+        // Padding never wins: the first tap inside stands for it.
+        if (Op::indexed) flat_taps_[0].tap = first_tap_;
+        if (job_.divide)
+            divider_.prepare(job_.divisors, job_.divisor_override, column_, columns_, lanes_,
+                             along_, planes_, pitch_);
+        const Layout& layout = job_.layout;
+        const std::int64_t bytes = sizeof(T);
+        dense_source_ = loader_.in_place &&
+                        (flat_ ? layout.x_axis[2] == bytes
+                               : layout.x_lane == bytes && layout.x_axis[2] == lanes_ * bytes);
+        dense_target_ = storer_.in_place &&
+                        (flat_ ? layout.y_axis[2] == bytes
+                               : layout.y_lane == bytes && layout.y_axis[2] == lanes_ * bytes);
+        in_target_ = dense_target_ && !Op::indexed && planes_ == 1 &&
+                     (flat_ ? columns_ % vector_lanes<T> == 0 : length_ >= vector_lanes<T>);
+    }
+
+    template <bool Exact> void make_plane() {
+        for (std::int64_t slot = 0; slot < slots_; ++slot) held_[slot] = -1;
+        const std::int64_t first = band_ * job_.band,
+                           last = smaller(first + job_.band, f_.count[1]);
+        for (std::int64_t d = 0; d < f_.count[0]; ++d)
+            for (std::int64_t h = first; h < last; ++h) make_row<Exact>(d, h);
+    }
+
+    template <bool Exact> void make_row(std::int64_t od, std::int64_t oh) {
+        Tap<T> taps[most_direct_taps];
+        int how_many = 0;
+        const std::int64_t d0 = f_.first[0][od], h0 = f_.first[1][oh];
+        const std::int64_t kd0 = larger<std::int64_t>(0, -d0), kh0 = larger<std::int64_t>(0, -h0);
+        const std::int64_t kd1 = smaller(f_.taps[0], f_.size[0] - d0);
+        const std::int64_t kh1 = smaller(f_.taps[1], f_.size[1] - h0);
+        const std::int64_t planes = f_.taps[0], rows = f_.taps[1];
+        std::int64_t plane_slot = kd1 > kd0 ? wrapped(d0 + kd0, planes) : 0;
+        const std::int64_t first_slot = wrapped(h0 + kh0, rows);
+        for (std::int64_t kd = kd0; kd < kd1; ++kd) {
+            std::int64_t slot = first_slot;
+            for (std::int64_t kh = kh0; kh < kh1; ++kh) {
+                const TapRow<T> row =
+                    reduced_row<Exact>(d0 + kd, h0 + kh, plane_slot * rows + slot);
+                const std::int64_t base = (kd * rows + kh) * f_.taps[2];
+                taps[how_many++] = {row.v, row.tap, static_cast<I>(base)};
+                if (++slot == rows) slot = 0;
+            }
+            if (++plane_slot == planes) plane_slot = 0;
+        }
+        const Layout& layout = job_.layout;
+        const std::int64_t offset =
+            od * layout.y_axis[0] + oh * layout.y_axis[1] + column_ * layout.y_axis[2];
+        TapRow<T> out = result_;
+        if (in_target_) out.v = reinterpret_cast<T*>(place_.y[0] + offset);
+        if constexpr (Op::indexed)
+            join_winners<Op, true>(out, taps, how_many, length_);
+        else if (in_target_)
+            join_values<Op, Exact, false>(out.v, taps, how_many, length_);
+        else
+            join_values<Op, Exact, true>(out.v, taps, how_many, length_);
+        if (job_.divide) divider_.divide(od, oh, out.v);
+        if (!in_target_) {
+            if (dense_target_)
+                for (std::int64_t p = 0; p < planes_; ++p) {
+                    copy_run(reinterpret_cast<T*>(place_.y[p] + offset), out.v + p * pitch_,
+                             columns_ * lanes_);
+                    if (planes_ > 1) ask_for<1>(next_.y[p] + offset, columns_);
+                }
+            else
+                store(storer_, out.v, place_.y, offset, layout.y_axis[2], layout.y_lane,
+                      size_of(job_.y_dtype));
+        }
+        if constexpr (Op::indexed) {
+            if (job_.winners != WinnerForm::none) store_winners(od, oh, out.tap);
+        }
+    }
+
+    // Sixteen planes are read side by side, in short runs that no hardware prefetcher follows: what
+    // comes next is asked for. A hint may lie anywhere.
+    template <int Write> static void ask_for(const char* at, std::int64_t count) {
+        const std::int64_t bytes = count * static_cast<std::int64_t>(sizeof(T));
+        for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(at + b, Write);
+    }
+
+    // Row (d, h) of the input, reduced along itself: made when first asked for.
+    template <bool Exact> TapRow<T> reduced_row(std::int64_t d, std::int64_t h, std::int64_t slot) {
+        const std::int64_t id = d * f_.size[1] + h;
+        if (held_[slot] != id) {
+            held_[slot] = id;
+            const Layout& layout = job_.layout;
+            const std::int64_t offset =
+                d * layout.x_axis[0] + h * layout.x_axis[1] + from_ * layout.x_axis[2];
+            if (flat_)
+                reduce_flat<Exact>(offset, ring_[slot]);
+            else
+                reduce_lanes<Exact>(offset, ring_[slot]);
+        }
+        return ring_[slot];
+    }
+
+    template <bool Exact> POOLWISE_APART void reduce_flat(std::int64_t offset, TapRow<T> out) {
+        const std::int64_t count = to_ - from_, stride = f_.stride[2];
+        NaNWatch<T> watch;
+        for (std::int64_t p = 0; p < planes_; ++p) {
+            T* at = raw_ + p * pitch_ * stride + (from_ - low_);
+            const char* source = place_.x[p] + offset;
+            if (!dense_source_) {
+                loader_.run(source, job_.layout.x_axis[2], count, at);
+                if (Op::watched && !Exact) scan_run(at, count, watch);
+            } else if (Op::watched && !Exact) {
+                copy_run(at, reinterpret_cast<const T*>(source), count, watch);
+                if (planes_ > 1) ask_for<0>(next_.x[p] + offset, count);
+            } else {
+                copy_run(at, reinterpret_cast<const T*>(source), count);
+                if (planes_ > 1) ask_for<0>(next_.x[p] + offset, count);
+            }
+        }
+        watch_.add(watch);
+        if (stride > 1) split_row(raw_, phases_, smaller(stride, f_.taps[2]), stride, phase_);
+        const int how_many = static_cast<int>(f_.taps[2]);
+        if constexpr (Op::indexed)
+            join_winners<Op, true>(out, flat_taps_, how_many, length_);
+        else
+            join_values<Op, Exact, true>(out.v, flat_taps_, how_many, length_);
+    }
+
+    template <bool Exact> POOLWISE_APART void reduce_lanes(std::int64_t offset, TapRow<T> out) {
+        const Layout& layout = job_.layout;
+        const T* row = raw_;
+        if (dense_source_)
+            row = reinterpret_cast<const T*>(place_.x[0] + offset);
+        else
+            place_.load(loader_, place_.x, offset, layout.x_axis[2], layout.x_lane, to_ - from_,
+                        size_of(job_.x_dtype), raw_);
+        if (Op::watched && !Exact) {
+            NaNWatch<T> watch;
+            scan_run(row, (to_ - from_) * lanes_, watch);
+            watch_.add(watch);
+        }
+        const std::int64_t stride = f_.stride[2], width = f_.taps[2];
+        std::int64_t c = 0;
+        while (c < columns_) {
+            const std::int64_t start = low_ + c * stride;
+            const std::int64_t t0 = larger<std::int64_t>(0, -start),
+                               t1 = smaller(width, f_.size[2] - start);
+            // At stride 1 neighbouring whole windows are one long run.
+            std::int64_t run = 1;
+            if (stride == 1 && t0 == 0 && t1 == width)
+                run = smaller(columns_ - c, f_.size[2] - width - start + 1);
+            Tap<T> taps[most_direct_taps];
+            int how_many = 0;
+            for (std::int64_t t = t0; t < t1; ++t)
+                taps[how_many++] = {row + (start + t - from_) * lanes_, nullptr, static_cast<I>(t)};
+            const TapRow<T> to{out.v + c * lanes_, Op::indexed ? out.tap + c * lanes_ : nullptr};
+            if constexpr (Op::indexed)
+                join_winners<Op, false>(to, taps, how_many, run * lanes_);
+            else
+                join_values<Op, Exact, false>(to.v, taps, how_many, run * lanes_);
+            c += run;
+        }
+    }
+
+    template <class Acc>
+    POOLWISE_APART void store(const Storer<Acc>& storer, const Acc* row, char* const* bases,
+                              std::int64_t offset, std::int64_t column_stride,
+                              std::int64_t lane_stride, std::int64_t element_bytes) const {
+        if (planes_ == 1)
+            return place_.store(storer, row, bases, offset, column_stride, lane_stride, columns_,
+                                element_bytes);
+        for (std::int64_t p = 0; p < planes_; ++p)
+            storer.run(row + p * pitch_, columns_, bases[p] + offset, column_stride);
+    }
+
+    POOLWISE_APART void store_winners(std::int64_t od, std::int64_t oh, const I* tap) {
+        const Layout& layout = job_.layout;
+        const std::int64_t offset =
+            od * layout.i_axis[0] + oh * layout.i_axis[1] + column_ * layout.i_axis[2];
+        if (job_.winners == WinnerForm::tap8)
+            return store(winner_storer<I>(job_.winners), tap, place_.indices, offset,
+                         layout.i_axis[2], layout.i_lane, 1);
+        const std::int64_t first = (f_.first[0][od] * f_.size[1] + f_.first[1][oh]) * f_.size[2];
+        const std::int64_t apart = planes_ > 1 ? pitch_ : columns_ * lanes_;
+        for (std::int64_t n = 0; n < length_; ++n) {
+            const std::int64_t c = n % apart / lanes_;
+            const std::int64_t w = tap[n] % f_.taps[2], rest = tap[n] / f_.taps[2];
+            const std::int64_t h = rest % f_.taps[1], d = rest / f_.taps[1];
+            wide_[n] = first + (d * f_.size[1] + h) * f_.size[2] + low_ + c * f_.stride[2] + w;
+        }
+        store(winner_storer<std::int64_t>(job_.winners), wide_, place_.indices, offset,
+              layout.i_axis[2], layout.i_lane, winner_bytes(job_.winners));
+    }
+
+    // Rows share a slot of the ring with those a whole window away. (Narrow division is the
+    // faster.)
+    static std::int64_t wrapped(std::int64_t row, std::int64_t slots) {
+        if (slots == 1) return 0;
+        if (row <= INT32_MAX)
+            return static_cast<std::uint32_t>(row) % static_cast<std::uint32_t>(slots);
+        return row % slots;
+    }
+
+    const DirectJob& job_;
+    const WindowForm& f_;
+    Arena arena_;
+    Place place_, next_;
+    Loader<T> loader_;
+    Storer<T> storer_;
+    Divider<T> divider_;
+    NaNWatch<T> watch_;
+    std::int64_t band_, tile_, block_, unit_;
+    std::int64_t planes_ = 1, pitch_ = 0, lanes_ = 1, column_ = 0, columns_ = 0, length_ = 0,
+                 low_ = 0, from_ = 0, to_ = 0;
+    std::int64_t phase_ = 0, raw_length_ = 0, slots_ = 0;
+    bool flat_ = true, dense_source_ = false, dense_target_ = false, in_target_ = false;
+    T* raw_ = nullptr;
+    T* phases_[most_direct_taps] = {};
+    Tap<T> flat_taps_[most_direct_taps];
+    TapRow<T> ring_[most_direct_taps], result_;
+    std::int64_t held_[most_direct_taps];
+    T* along_ = nullptr;
+    I* first_tap_ = nullptr;
+    std::int64_t* wide_ = nullptr;
+};
+
+template <class Op> void direct_unit(const DirectJob& job, std::int64_t unit, char* scratch) {
+    DirectUnit<Op>(job, unit, scratch).run();
+}
+template <class Op> std::int64_t direct_scratch(const DirectJob& job) {
+    return DirectUnit<Op>::scratch_bytes(job);
+}
+
+}  // namespace
+}  // namespace poolwise::POOLWISE_ISA

@@ -1,0 +1,116 @@
+// Sums to means: every division of the core, rounded once.
+#pragma once
+
+#include "operations.h"
+
+namespace poolwise::POOLWISE_ISA {
+namespace {
+
+// sum / divisor to the nearest integer, ties to even
+template <class T> inline T divide_to_even(T sum, Int128 divisor) {
+    const Int128 s = static_cast<Int128>(sum), d = divisor;
+    Int128 quotient = s / d, rest = s % d;
+    if (rest < 0) {
+        rest += d;
+        quotient -= 1;
+    }
+    if (rest > d - rest || (rest == d - rest && (quotient & 1) != 0)) quotient += 1;
+    return static_cast<T>(quotient);
+}
+
+// sum / divisor, rounded once: a sum beyond double's 53 bits is divided as an integer with bits to
+// spare, and what is left over only has to be seen to be there.
+inline double divide_once(Int128 sum, Int128 divisor) {
+    const Int128 limit = Int128(1) << 53;
+    if (-limit <= sum && sum <= limit && divisor <= limit)
+        return static_cast<double>(sum) / static_cast<double>(divisor);
+    typedef unsigned __int128 Bits;
+    Bits magnitude = sum < 0 ? -static_cast<Bits>(sum) : static_cast<Bits>(sum);
+    double scale = 1;
+    while (magnitude != 0 && (magnitude >> 126) == 0) {
+        magnitude <<= 1;
+        scale *= 0.5;
+    }
+    Bits quotient = magnitude / static_cast<Bits>(divisor);
+    if (quotient * static_cast<Bits>(divisor) != magnitude) quotient |= 1;
+    const double result = static_cast<double>(quotient) * scale;
+    return sum < 0 ? -result : result;
+}
+
+// Divides rows of sums by the cells of their windows.
+//
+// A window's divisor is the product of three factors, one per axis. Where they are the same along
+// the row one number serves it, and a power of two is multiplied by its exact reciprocal.
+template <class T> class Divider {
+  public:
+    // Rows of `columns` windows with `lanes` values each; or, `pitch` given, of `planes` such rows
+    // side by side, `pitch` windows apart. `room` holds a value for each; integers need none.
+    void prepare(const std::int64_t* const divisors[3], std::int64_t divisor_override,
+                 std::int64_t column, std::int64_t columns, std::int64_t lanes, T* room,
+                 std::int64_t planes = 1, std::int64_t pitch = 0) {
+        for (int a = 0; a < 3; ++a) divisors_[a] = divisors[a];
+        override_ = divisor_override;
+        column_ = column;
+        length_ = (planes - 1) * pitch + columns * lanes;
+        uniform_ = true;
+        if (override_ != 0) return;
+        const std::int64_t* along = divisors[2] + column;
+        for (std::int64_t c = 1; c < columns; ++c) uniform_ = uniform_ && along[c] == along[0];
+        if constexpr (floating<T>) {
+            if (uniform_) return;
+            along_ = room;
+            for (std::int64_t n = 0; n < length_; ++n) along_[n] = 1;
+            for (std::int64_t p = 0; p < planes; ++p)
+                for (std::int64_t c = 0; c < columns; ++c)
+                    for (std::int64_t l = 0; l < lanes; ++l)
+                        along_[p * pitch + c * lanes + l] = static_cast<T>(along[c]);
+        }
+    }
+
+    // Windows may be wider than int64 can count cells; beyond 2^100 it no longer matters by how
+    // much.
+    Int128 of(std::int64_t plane, std::int64_t row, std::int64_t c) const {
+        if (override_) return override_;
+        const std::int64_t factors[3] = {divisors_[0][plane], divisors_[1][row],
+                                         divisors_[2][column_ + c]};
+        Int128 product = factors[0];
+        product *= factors[1];
+        const Int128 most = Int128(1) << 100;
+        if (product > INT64_MAX && factors[2] > 1 && product > most / factors[2]) return most;
+        product *= factors[2];
+        if (product > most) return most;
+        return product > 0 ? product : 1;  // a window of no cells: its sum is 0, and so is its mean
+    }
+
+    POOLWISE_APART void divide(std::int64_t plane, std::int64_t row, T* v) const {
+        if (uniform_) {
+            const Int128 cells = of(plane, row, 0);
+            const T by = static_cast<T>(cells);
+            if ((cells & (cells - 1)) == 0) {
+                const T reciprocal = 1 / by;
+                POOLWISE_LANES
+                for (std::int64_t n = 0; n < length_; ++n) v[n] *= reciprocal;
+                return;
+            }
+            POOLWISE_LANES
+            for (std::int64_t n = 0; n < length_; ++n) v[n] /= by;
+            return;
+        }
+        const T across = static_cast<T>(static_cast<double>(divisors_[0][plane]) *
+                                        static_cast<double>(divisors_[1][row]));
+        POOLWISE_LANES
+        for (std::int64_t n = 0; n < length_; ++n) {
+            const T by = across * along_[n];
+            v[n] /= by > 0 ? by : T(1);
+        }
+    }
+
+  private:
+    const std::int64_t* divisors_[3] = {nullptr, nullptr, nullptr};
+    std::int64_t override_ = 0, column_ = 0, length_ = 0;
+    T* along_ = nullptr;
+    bool uniform_ = true;
+};
+
+}  // namespace
+}  // namespace poolwise::POOLWISE_ISA

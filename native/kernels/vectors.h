@@ -1,0 +1,234 @@
+// Registers as values: one vector type per element type, as wide as the instruction set, and the
+// few moves that plain loops leave to chance: rows in and out without a tail, stride phases,
+// transposes.
+//
+// Compiler vectors, not intrinsics: the same text is AVX-512, AVX2, SSE2 or NEON.
+#pragma once
+
+#include "lanes.h"
+
+namespace poolwise::POOLWISE_ISA {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64;
+#elif defined(__AVX2__)
+constexpr int vector_bytes = 32;
+#else
+constexpr int vector_bytes = 16;
+#endif
+
+template <class T, int Bytes> struct VectorOf {
+    typedef T Type __attribute__((vector_size(Bytes), aligned(alignof(T)), may_alias));
+};
+template <class T, int Bytes = vector_bytes> using Vec = typename VectorOf<T, Bytes>::Type;
+template <class T> inline constexpr int vector_lanes = vector_bytes / static_cast<int>(sizeof(T));
+
+template <class V, class T> inline V load_vector(const T* at) {
+    return *reinterpret_cast<const V*>(at);
+}
+template <class V, class T> inline void store_vector(T* at, V v) { *reinterpret_cast<V*>(at) = v; }
+
+template <class M> inline bool any_lane(M mask) {
+    auto all = mask[0];
+    for (unsigned l = 1; l < sizeof(M) / sizeof(mask[0]); ++l) all |= mask[l];
+    return all != 0;
+}
+
+// The signed integer as wide as T: what comparisons of T give, and what counts taps beside it.
+template <class T> struct LaneInteger {
+    typedef std::int32_t Type;
+};
+template <> struct LaneInteger<double> {
+    typedef std::int64_t Type;
+};
+template <class T> using TapInt = typename LaneInteger<T>::Type;
+
+// target[0, n) = source[0, n), touching nothing beyond: the last vector overlaps the one before it,
+// and runs shorter than a vector take two overlapping halves. visit(vector) sees every element.
+template <int Bytes, class T, class Visit>
+inline bool copy_by(T* target, const T* source, std::int64_t n, Visit&& visit) {
+    constexpr int lanes = Bytes / static_cast<int>(sizeof(T));
+    if (n < lanes) return false;
+    using V = Vec<T, Bytes>;
+    std::int64_t i = 0;
+    for (; i + lanes <= n; i += lanes) {
+        const V v = load_vector<V>(source + i);
+        visit(v);
+        store_vector(target + i, v);
+    }
+    if (i < n) {
+        const V v = load_vector<V>(source + n - lanes);
+        visit(v);
+        store_vector(target + n - lanes, v);
+    }
+    return true;
+}
+
+template <class T, class Visit>
+inline void copy_run(T* target, const T* source, std::int64_t n, Visit&& visit) {
+    if (copy_by<vector_bytes>(target, source, n, visit)) return;
+    if constexpr (vector_bytes > 32)
+        if (copy_by<32>(target, source, n, visit)) return;
+    if constexpr (vector_bytes > 16)
+        if (copy_by<16>(target, source, n, visit)) return;
+    if constexpr (sizeof(T) == 4)
+        if (copy_by<8>(target, source, n, visit)) return;
+    for (std::int64_t i = 0; i < n; ++i) {
+        visit(Vec<T, sizeof(T)>{source[i]});
+        target[i] = source[i];
+    }
+}
+
+template <class T> inline void copy_run(T* target, const T* source, std::int64_t n) {
+    copy_run(target, source, n, [](auto) {});
+}
+
+// visit(vector) sees every element of a run, some of them twice.
+template <int Bytes, class T, class Visit>
+inline bool scan_by(const T* source, std::int64_t n, Visit&& visit) {
+    constexpr int lanes = Bytes / static_cast<int>(sizeof(T));
+    if (n < lanes) return false;
+    using V = Vec<T, Bytes>;
+    for (std::int64_t i = 0; i + lanes <= n; i += lanes) visit(load_vector<V>(source + i));
+    if (n % lanes != 0) visit(load_vector<V>(source + n - lanes));
+    return true;
+}
+template <class T, class Visit>
+inline void scan_run(const T* source, std::int64_t n, Visit&& visit) {
+    if (scan_by<vector_bytes>(source, n, visit)) return;
+    for (std::int64_t i = 0; i < n; ++i) visit(Vec<T, sizeof(T)>{source[i]});
+}
+
+// Whether NaN were among the elements it was shown: one unordered comparison per vector, the result
+// looked at once.
+template <class T> struct NaNWatch {
+    Vec<TapInt<T>> seen{};
+    bool rest = false;
+    template <class V> inline void operator()(V v) {
+        if constexpr (sizeof(V) == vector_bytes)
+            seen |= v != v;
+        else
+            rest = rest | any_lane(v != v);
+    }
+    inline void add(const NaNWatch& other) {
+        seen |= other.seen;
+        rest = rest | other.rest;
+    }
+    inline bool any() const { return rest | any_lane(seen); }
+};
+
+// A row split by stride: phases[r][q] = row[q * stride + r], so that every tap of every strided
+// window is a unit-stride load. Whole vectors, so phases and row need a vector to spare.
+template <class T> inline void split_pairs(const T* row, T* even, T* odd, std::int64_t count) {
+    using V = Vec<T>;
+    using I = Vec<TapInt<T>>;
+    constexpr int lanes = vector_lanes<T>;
+    I first{}, second{};
+    for (int l = 0; l < lanes; ++l) {
+        first[l] = 2 * l;
+        second[l] = 2 * l + 1;
+    }
+    for (std::int64_t q = 0; q < count; q += lanes) {
+        const V a = load_vector<V>(row + 2 * q), b = load_vector<V>(row + 2 * q + lanes);
+        store_vector(even + q, __builtin_shuffle(a, b, first));
+        store_vector(odd + q, __builtin_shuffle(a, b, second));
+    }
+}
+
+// Only the first `wanted` phases are made.
+template <class T>
+inline void split_row(const T* row, T* const* phases, std::int64_t wanted, std::int64_t stride,
+                      std::int64_t count) {
+    if (stride == 2 && wanted == 2) return split_pairs(row, phases[0], phases[1], count);
+    for (std::int64_t r = 0; r < wanted; ++r)
+        for (std::int64_t q = 0; q < count; ++q) phases[r][q] = row[q * stride + r];
+}
+
+// The way back: row[q * stride + r] = phases[r][q].
+template <class T>
+inline void merge_row(T* row, const T* const* phases, std::int64_t stride, std::int64_t count) {
+    if (stride == 2) {
+        using V = Vec<T>;
+        using I = Vec<TapInt<T>>;
+        constexpr int lanes = vector_lanes<T>;
+        I low{}, high{};
+        for (int l = 0; l < lanes; ++l) {
+            low[l] = l / 2 + (l % 2) * lanes;
+            high[l] = lanes / 2 + l / 2 + (l % 2) * lanes;
+        }
+        for (std::int64_t q = 0; q < count; q += lanes) {
+            const V even = load_vector<V>(phases[0] + q), odd = load_vector<V>(phases[1] + q);
+            store_vector(row + 2 * q, __builtin_shuffle(even, odd, low));
+            store_vector(row + 2 * q + lanes, __builtin_shuffle(even, odd, high));
+        }
+        return;
+    }
+    for (std::int64_t r = 0; r < stride; ++r)
+        for (std::int64_t q = 0; q < count; ++q) row[q * stride + r] = phases[r][q];
+}
+
+// Four rows of four floats become four columns.
+inline void transpose_four(const float* const from[4], float* const to[4]) {
+    using V = Vec<float, 16>;
+    using I = Vec<std::int32_t, 16>;
+    const V a = load_vector<V>(from[0]), b = load_vector<V>(from[1]), c = load_vector<V>(from[2]),
+            d = load_vector<V>(from[3]);
+    const V ab_low = __builtin_shuffle(a, b, I{0, 4, 1, 5}),
+            ab_high = __builtin_shuffle(a, b, I{2, 6, 3, 7}),
+            cd_low = __builtin_shuffle(c, d, I{0, 4, 1, 5}),
+            cd_high = __builtin_shuffle(c, d, I{2, 6, 3, 7});
+    store_vector(to[0], __builtin_shuffle(ab_low, cd_low, I{0, 1, 4, 5}));
+    store_vector(to[1], __builtin_shuffle(ab_low, cd_low, I{2, 3, 6, 7}));
+    store_vector(to[2], __builtin_shuffle(ab_high, cd_high, I{0, 1, 4, 5}));
+    store_vector(to[3], __builtin_shuffle(ab_high, cd_high, I{2, 3, 6, 7}));
+}
+
+// Rows of `lanes` planes <-> `count` columns of `lanes` values beside each other, in blocks of four
+// by four; the last block overlaps the one before it.
+inline void gather_planes(const float* const* planes, std::int64_t count, std::int64_t lanes,
+                          float* target) {
+    for (std::int64_t l = 0; l < lanes; l += 4)
+        for (std::int64_t c = 0; c < count; c += 4) {
+            const std::int64_t at = c + 4 <= count ? c : count - 4;
+            const float* from[4];
+            float* to[4];
+            for (int i = 0; i < 4; ++i) {
+                from[i] = planes[l + i] + at;
+                to[i] = target + (at + i) * lanes + l;
+            }
+            transpose_four(from, to);
+        }
+}
+inline void scatter_planes(const float* source, std::int64_t count, std::int64_t lanes,
+                           float* const* planes) {
+    for (std::int64_t l = 0; l < lanes; l += 4)
+        for (std::int64_t c = 0; c < count; c += 4) {
+            const std::int64_t at = c + 4 <= count ? c : count - 4;
+            const float* from[4];
+            float* to[4];
+            for (int i = 0; i < 4; ++i) {
+                from[i] = source + (at + i) * lanes + l;
+                to[i] = planes[l + i] + at;
+            }
+            transpose_four(from, to);
+        }
+}
+
+// Whole vectors of `Wide` registers over [0, count). The last one either runs over the end
+// (`Slack`: every row has a vector to spare) or overlaps the one before it (then count is at least
+// a vector).
+template <int N> struct Width {
+    static constexpr int value = N;
+};
+template <class T, bool Slack, class Block>
+inline void each_block(std::int64_t count, Block&& block) {
+    constexpr std::int64_t lanes = vector_lanes<T>;
+    std::int64_t n = 0;
+    for (; n + 4 * lanes <= count; n += 4 * lanes) block(Width<4>{}, n);
+    for (; n + lanes <= count; n += lanes) block(Width<1>{}, n);
+    if (n < count) block(Width<1>{}, Slack ? n : count - lanes);
+}
+
+}  // namespace
+}  // namespace poolwise::POOLWISE_ISA
