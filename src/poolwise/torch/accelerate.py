@@ -1,0 +1,292 @@
+"""`accelerate`: every pooling of a model that runs on a CPU, served by poolwise; `restore` undoes it.
+
+Nothing is wrapped, replaced or traced: a module's class is changed in place, so the module stays the
+same object with the same parameters, hooks, names and attributes.
+
+- A pooling module of torch.nn gets the class of the same name here, a subclass of its own.
+- A module whose `forward` calls pooling functions gets a subclass of its class whose `forward` runs
+  the original under a `TorchFunctionMode` that hands those calls to poolwise. It sees every call to a
+  torch function made inside, in helpers and in submodules too, whatever name it was imported under.
+
+Which modules those are is read from their code (`_mentions`). A call that poolwise does not serve
+(another device, quantised or complex numbers, arguments whose answer would differ) goes to torch.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from . import _calls, functional
+from .modules import SERVED
+
+__all__ = ["accelerate", "restore"]
+
+M = TypeVar("M", bound=nn.Module)
+Function = Callable[..., Any]
+
+
+def _with_indices(function: Function) -> Function:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **{**kwargs, "return_indices": True})
+
+    return call
+
+
+def _table() -> dict[Function, tuple[Function, str]]:
+    """torch's function -> poolwise's, and the family that says which calls are served."""
+    table: dict[Function, tuple[Function, str]] = {}
+    for ndim in (1, 2, 3):
+        for family in ("max_pool", "avg_pool", "adaptive_max_pool", "adaptive_avg_pool", "lp_pool"):
+            name = f"{family}{ndim}d"
+            ours = getattr(functional, name)
+            table[getattr(F, name)] = (ours, family)
+            plain = getattr(torch, name, None)
+            # torch.adaptive_max_pool1d is the one that always returns the indices too.
+            if plain is not None and plain is not getattr(F, name):
+                indexed = family == "adaptive_max_pool"
+                table[plain] = (_with_indices(ours) if indexed else ours, family)
+            for space in (F, torch):
+                both = getattr(space, f"{name}_with_indices", None)
+                if both is not None:
+                    table[both] = (_with_indices(ours), family)
+        name = f"max_unpool{ndim}d"
+        table[getattr(F, name)] = (getattr(functional, name), "max_unpool")
+    return table
+
+
+FUNCTIONS = _table()
+NAMES = frozenset(name for f in FUNCTIONS for name in [getattr(f, "__name__", "")]) | {
+    f"{family}{ndim}d"
+    for ndim in (1, 2, 3)
+    for family in ("max_pool", "avg_pool", "adaptive_max_pool", "adaptive_avg_pool", "lp_pool")
+    + ("max_unpool",)
+}
+
+
+def serves(family: str, input: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether poolwise answers this call, and as torch would."""
+    if not isinstance(input, Tensor) or input.device.type != "cpu":
+        return False
+    if input.layout != torch.strided or input.is_nested or input.dtype not in _calls.CORE_NAMES:
+        return False
+    if family in ("max_pool", "adaptive_max_pool", "max_unpool"):
+        return True
+    if not input.dtype.is_floating_point:
+        return False  # torch divides integers as integers
+    if family == "lp_pool":
+        names = ("norm_type", "kernel_size", "stride", "ceil_mode")
+        given = {**dict(zip(names, args[1:], strict=False)), **kwargs}
+        p = given.get("norm_type")
+        even = isinstance(p, int | float) and math.isfinite(p) and p > 0 and p % 2 == 0
+        return even and not given.get("ceil_mode", False)
+    return True
+
+
+def answer(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call poolwise in place of torch's pooling function, or that function itself."""
+    ours, family = FUNCTIONS[function]
+    input = args[0] if args else kwargs.get("input")
+    if not serves(family, input, args, kwargs):
+        return function(*args, **kwargs)
+    if torch.compiler.is_compiling():
+        return ours(*args, **kwargs)
+    try:
+        return ours(*args, **kwargs)
+    except (TypeError, ValueError):
+        return function(*args, **kwargs)  # what torch accepts beyond this, or its own error
+
+
+class _Serve(TorchFunctionMode):
+    """Hands torch's pooling functions to poolwise, and leaves everything else alone."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in FUNCTIONS:
+            return answer(func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
+
+
+class _Accelerated:
+    """Marks the subclasses that `accelerate` makes of a user's classes."""
+
+    _poolwise_class: type[nn.Module]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # Pickled and copied as the user's class, and accelerated again where it is unpickled.
+        reduced = super().__reduce_ex__(2)
+        assert isinstance(reduced, tuple)
+        return (_rebuild, (self._poolwise_class,), *reduced[2:])
+
+
+def _rebuild(cls: type[nn.Module]) -> nn.Module:
+    served = _subclass(cls)
+    return served.__new__(served)
+
+
+_SUBCLASSES: dict[type[nn.Module], type[nn.Module]] = {}
+
+
+def _subclass(cls: type[nn.Module]) -> type[nn.Module]:
+    """Return the accelerated subclass of a class: one for all its modules."""
+    made = _SUBCLASSES.get(cls)
+    if made is None:
+
+        def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+            with _Serve():
+                return cls.forward(self, *args, **kwargs)
+
+        members = {
+            "forward": forward,
+            "_poolwise_class": cls,
+            "__module__": cls.__module__,
+            "__qualname__": cls.__qualname__,
+            "__doc__": cls.__doc__,
+        }
+        made = type(cls.__name__, (_Accelerated, cls), members)
+        _SUBCLASSES[cls] = made
+    return made
+
+
+def _class_for(module: nn.Module) -> type[nn.Module] | None:
+    """Return the class that serves this module, or None if it pools nothing itself."""
+    cls = type(module)
+    if cls in SERVED:
+        return SERVED[cls]
+    if isinstance(module, _Accelerated) or cls in _OURS or isinstance(module, torch.jit.ScriptModule):
+        return None
+    return _subclass(cls) if _mentions(cls) else None
+
+
+_OURS = frozenset(SERVED.values())
+_DEEPEST = 4  # calls from forward to helper to helper that are followed
+
+
+def _mentions(cls: type[nn.Module]) -> bool:
+    """Whether the code of a class, or of the helpers it calls, names a pooling function."""
+    seen: set[types.CodeType] = set()
+    for base in cls.__mro__:
+        own = base.__module__.partition(".")[0] == "torch"
+        if own and base not in SERVED:
+            continue  # torch's layers pool only where they are pooling layers
+        for member in vars(base).values():
+            function = getattr(member, "__func__", member)
+            function = getattr(function, "fget", function)
+            if isinstance(function, types.FunctionType) and _names_pooling(function, seen, 0):
+                return True
+    return False
+
+
+def _names_pooling(function: types.FunctionType, seen: set[types.CodeType], depth: int) -> bool:
+    if function.__code__ in seen or depth > _DEEPEST:
+        return False
+    seen.add(function.__code__)
+    for code in _codes(function.__code__):
+        for name in code.co_names:
+            if name in NAMES:
+                return True
+            found = function.__globals__.get(name)
+            if _is_pooling(found):
+                return True
+            if _is_helper(found) and _names_pooling(found, seen, depth + 1):
+                return True
+    for cell in function.__closure__ or ():
+        try:
+            found = cell.cell_contents
+        except ValueError:
+            continue
+        if _is_pooling(found) or (_is_helper(found) and _names_pooling(found, seen, depth + 1)):
+            return True
+    return False
+
+
+def _is_pooling(found: object) -> bool:
+    try:
+        return found in FUNCTIONS
+    except TypeError:
+        return False
+
+
+def _is_helper(found: object) -> bool:
+    return isinstance(found, types.FunctionType) and not found.__module__.startswith("torch.")
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes(constant)
+
+
+def accelerate(model: M) -> M:
+    """Let poolwise serve every pooling that a model runs on a CPU.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place, submodules too. Weights, `state_dict` keys, hooks, modes, names and
+        outputs stay; so do pickling, copying, `torch.compile` and `torch.export`.
+
+    Returns
+    -------
+    torch.nn.Module
+        The same object.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no module.
+
+    Notes
+    -----
+    Classes are changed, nothing is replaced; see docs/torch.md for how, and for what cannot be
+    reached: TorchScript, calls of ``torch.ops.aten``, functions named only at run time.
+
+    Examples
+    --------
+    >>> import torch, poolwise.torch as pt
+    >>> net = torch.nn.Sequential(torch.nn.MaxPool2d(2))
+    >>> pt.accelerate(net) is net, isinstance(net[0], torch.nn.MaxPool2d)
+    (True, True)
+    """
+    _check_module(model)
+    for module in model.modules():
+        served = _class_for(module)
+        if served is not None:
+            module.__class__ = served
+    return model
+
+
+def restore(model: M) -> M:
+    """Undo `accelerate`, exactly; a model that was never accelerated is left as it is.
+
+    Examples
+    --------
+    >>> import torch, poolwise.torch as pt
+    >>> net = pt.accelerate(torch.nn.Sequential(torch.nn.MaxPool2d(2)))
+    >>> type(pt.restore(net)[0]) is torch.nn.MaxPool2d
+    True
+    """
+    _check_module(model)
+    for module in model.modules():
+        if isinstance(module, _Accelerated):
+            module.__class__ = module._poolwise_class
+        elif type(module) in _ORIGINALS:
+            module.__class__ = _ORIGINALS[type(module)]
+    return model
+
+
+_ORIGINALS = {ours: original for original, ours in SERVED.items()}
+
+
+def _check_module(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
