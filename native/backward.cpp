@@ -172,6 +172,7 @@ WinnersJob winners_job(const ScatterJob& in, const ArrayView& dx, const ArrayVie
     job.dtype = dtype;
     job.winners = form;
     if (in.plan) job.form = &in.plan->form(grid);
+    job.may_be_none = in.accumulate && (!in.plan || in.plan->has_empty_windows(grid));
     job.layout = make_layout(dx, item_size(dtype), &dy, &indices, in.axes, in.axis_count, true,
                              never_narrow);
     job.dx = dx.data;

@@ -78,7 +78,9 @@ inline void raise(Status status) {
     switch (status) {
         case Status::ok: return;
         case Status::out_of_memory: throw std::bad_alloc();
-        case Status::bad_index: throw nb::value_error("an index lies outside the pooled axes");
+        case Status::bad_index: throw nb::value_error(
+                "indices must lie inside the pooled axes (and winners inside their windows); one "
+                "does not");
         case Status::bad_argument:
             throw nb::value_error("shapes, axes and plan do not belong together");
     }

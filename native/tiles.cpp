@@ -144,7 +144,9 @@ void cut_small(Job& job, std::int64_t row_bytes, std::int64_t rows, std::int64_t
     job.lane_block = lanes;
     job.lane_blocks = layout.gather ? 1 : ceil_div(layout.lanes, lanes);
 
-    const std::int64_t wanted = 4 * get_num_threads() * share;
+    // What one thread does alone is not cut up.
+    const bool small = layout.planes * layout.lanes * rows * depth * row_bytes < inline_bytes / 2;
+    const std::int64_t wanted = small ? 1 : 4 * get_num_threads() * share;
     const std::int64_t group_bytes = std::max<std::int64_t>(1, rows * depth * lanes * row_bytes);
     const std::int64_t together = std::max<std::int64_t>(1, unit_bytes / group_bytes);
     job.groups_per_unit = std::clamp<std::int64_t>(

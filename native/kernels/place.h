@@ -74,7 +74,12 @@ struct Place {
     void locate_plane(const Layout& layout, const char* x0, char* y0, char* i0, std::int64_t plane,
                       std::int64_t at) {
         std::int64_t x_offset = 0, y_offset = 0, i_offset = 0;
-        for (int b = layout.batch_rank - 1; b >= 0; --b) {
+        if (layout.batch_rank == 1) {  // the usual case, without the divisions
+            x_offset = plane * layout.x_batch[0];
+            y_offset = plane * layout.y_batch[0];
+            i_offset = plane * layout.i_batch[0];
+        }
+        for (int b = layout.batch_rank - 1; b >= 0 && layout.batch_rank > 1; --b) {
             const std::int64_t i = plane % layout.batch_shape[b];
             plane /= layout.batch_shape[b];
             x_offset += i * layout.x_batch[b];

@@ -150,6 +150,7 @@ struct WinnersJob {
     const WindowForm* form = nullptr;  // where winners are told as taps
     std::int64_t dx_size[3], dy_size[3];
     bool accumulate = true, zero_first = true;
+    bool may_be_none = false;  // index -1: a window that sees no cell
 };
 
 // lp gradients window by window, for powers that leave double's range: a unit is one plane. The

@@ -100,22 +100,33 @@ inline void scan_run(const T* source, std::int64_t n, Visit&& visit) {
     for (std::int64_t i = 0; i < n; ++i) visit(Vec<T, sizeof(T)>{source[i]});
 }
 
-// Whether NaN were among the elements it was shown: one unordered comparison per vector, the result
-// looked at once.
+// Whether NaN were among the elements it was shown: one unordered comparison per vector, of whatever
+// size, and the result looked at once.
 template <class T> struct NaNWatch {
     Vec<TapInt<T>> seen{};
+    Vec<TapInt<T>, 32> seen_half{};
+    Vec<TapInt<T>, 16> seen_short{};
     bool rest = false;
     template <class V> inline void operator()(V v) {
-        if constexpr (sizeof(V) == vector_bytes)
+        if constexpr (sizeof(V) == vector_bytes) {
             seen |= v != v;
-        else
-            rest = rest | any_lane(v != v);
+        } else if constexpr (sizeof(V) == 32) {
+            seen_half |= v != v;
+        } else if constexpr (sizeof(V) == 16) {
+            seen_short |= v != v;
+        } else {
+            for (unsigned l = 0; l < sizeof(V) / sizeof(T); ++l) rest = rest | (v[l] != v[l]);
+        }
     }
     inline void add(const NaNWatch& other) {
         seen |= other.seen;
+        seen_half |= other.seen_half;
+        seen_short |= other.seen_short;
         rest = rest | other.rest;
     }
-    inline bool any() const { return rest | any_lane(seen); }
+    inline bool any() const {
+        return rest | any_lane(seen) | any_lane(seen_half) | any_lane(seen_short);
+    }
 };
 
 // A row split by stride: phases[r][q] = row[q * stride + r], so that every tap of every strided

@@ -61,7 +61,7 @@ template <class I> bool in_range(const WinnersUnit& u, std::int64_t least, std::
 
 bool winners_in_range(const WinnersJob& job, std::int64_t unit) {
     const WinnersUnit u(job, unit);
-    const std::int64_t least = job.accumulate ? -1 : 0;
+    const std::int64_t least = job.may_be_none ? -1 : 0;
     switch (job.winners) {
         case WinnerForm::tap8: return in_range<std::uint8_t>(u, 0, job.form->cells());
         case WinnerForm::index32: return in_range<std::int32_t>(u, least, u.cells);

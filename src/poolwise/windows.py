@@ -24,7 +24,7 @@ from ._checks import (
 )
 from ._plan import Grid, Plan
 
-__all__ = ["AxisPlan", "Bins", "Grid", "Plan", "Sliding", "Windows", "training_bins"]
+__all__ = ["AxisPlan", "Bins", "Grid", "Plan", "Rule", "Sliding", "Windows", "training_bins"]
 
 Ints = int | Sequence[int]
 Padding = int | Sequence[int] | Sequence[tuple[int, int]] | str

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -18,8 +18,9 @@ from ..reducers import Reducer, as_reducer, lp, mean_with
 from ..windows import Windows
 from .spelling import reducer_text, windows_text
 
-P = ParamSpec("P")
 R = TypeVar("R")
+
+_is_compiling = torch.compiler.is_compiling
 
 _KEPT = 2048
 _NAMES = ("same", "same_upper", "same_lower", "valid")
@@ -36,23 +37,28 @@ def plain_value(value: Any) -> Any:
     return value
 
 
-def cached(function: Callable[P, R]) -> Callable[P, R]:
+def cached(function: Callable[..., R]) -> Callable[..., R]:
     """Cache by argument values and types; a value that cannot be hashed is worked out anew.
 
-    `torch.compile` takes the result as a constant.
+    `torch.compile` runs the function as it is, outside of what it traces, and keeps the answer.
     """
     kept = lru_cache(maxsize=_KEPT, typed=True)(function)
 
-    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    @torch.compiler.assume_constant_result
+    def constant(*args: Any) -> R:
+        return function(*args)
+
     @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+    def call(*args: Any) -> R:
+        if _is_compiling():
+            return constant(*[plain_value(a) for a in args])  # type: ignore[no-any-return]
         try:
-            return kept(*args, **kwargs)
+            return kept(*args)
         except TypeError:
             # Unhashable, or wrong: the plain function raises what there is to raise.
-            return function(*map(plain_value, args), **kwargs)  # type: ignore[arg-type]
+            return function(*map(plain_value, args))
 
-    return call  # type: ignore[no-any-return]
+    return call
 
 
 def per_axis(value: object, name: str, ndim: int, minimum: int) -> tuple[int, ...]:
@@ -165,36 +171,43 @@ def named(reducer: str | Reducer) -> str:
 
 
 @cached
+def _unpooling(
+    ndim: int, kernel_size: object, stride: object, padding: object
+) -> tuple[tuple[int, int, int], ...]:
+    """Return kernel, stride and padding of each axis."""
+    kernel = per_axis(kernel_size, "kernel_size", ndim, 1)
+    strides = _stride(stride, kernel, ndim)
+    return tuple(zip(kernel, strides, per_axis(padding, "padding", ndim, 0), strict=True))
+
+
 def unpooled(
-    ndim: int,
-    sizes: tuple[int, ...],
+    sizes: Sequence[int],
     kernel_size: object,
     stride: object,
     padding: object,
-    output_size: tuple[int, ...] | None,
-) -> tuple[int, ...]:
+    output_size: Any,
+) -> list[int]:
     """Return the sizes that a pooling came from: ``(n - 1) * stride - 2 * padding + kernel``.
 
-    A given `output_size` may differ from that by less than a stride.
+    A given `output_size` may differ from that by less than a stride. Sizes may be symbolic.
     """
-    kernel = per_axis(kernel_size, "kernel_size", ndim, 1)
-    strides = _stride(stride, kernel, ndim)
-    pads = per_axis(padding, "padding", ndim, 0)
-    least = [
-        (n - 1) * s - 2 * p + k for n, s, p, k in zip(sizes, strides, pads, kernel, strict=True)
-    ]
+    ndim = len(sizes)
+    axes = _unpooling(ndim, kernel_size, stride, padding)
+    least = [(n - 1) * s - 2 * p + k for n, (k, s, p) in zip(sizes, axes, strict=True)]
     if output_size is None:
-        wanted = tuple(least)
-    else:
-        if len(output_size) < ndim:
-            raise ValueError(f"output_size must name {ndim} sizes, got {show(output_size)}")
-        wanted = per_axis(output_size[-ndim:], "output_size", ndim, 1)
-        for n, near, s in zip(wanted, least, strides, strict=True):
-            if not near - s < n < near + s:
-                raise ValueError(
-                    f"output_size must lie between {near - s + 1} and {near + s - 1} along an "
-                    f"axis, got {n}"
-                )
-    if min(wanted) < 1:
-        raise ValueError(f"the unpooled size would be {wanted}; use less padding")
+        if any(n < 1 for n in least):
+            raise ValueError(f"the unpooled sizes would be {least}; use less padding")
+        return least
+    if not isinstance(output_size, list | tuple) or not ndim <= len(output_size) <= ndim + 2:
+        raise ValueError(
+            f"output_size must list {ndim} sizes, or the result's whole shape, "
+            f"got {show(output_size)}"
+        )
+    wanted = list(output_size[-ndim:])
+    for n, near, (_, s, _) in zip(wanted, least, axes, strict=True):
+        if not isinstance(n, int | torch.SymInt) or not (near - s < n < near + s and n > 0):
+            raise ValueError(
+                f"output_size must lie between {max(near - s, 0) + 1} and {near + s - 1} along "
+                f"an axis, got {show(n)}"
+            )
     return wanted

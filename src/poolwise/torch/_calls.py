@@ -8,7 +8,7 @@ what keeps small tensors cheap.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from .. import _native
 from .._checks import check_memory, table_bytes
 from ..reducers import Reducer
-from ..windows import Plan, Windows
+from ..windows import Bins, Plan, Rule, Sliding, Windows
 from .spelling import reducer_of, windows_of
 
 CORE_NAMES = {
@@ -38,6 +38,9 @@ CORE_NAMES = {
 }
 WINNER_DTYPES = {"tap8": torch.uint8, "index32": torch.int32, "index64": torch.int64}
 FORMS = {dtype: form for form, dtype in WINNER_DTYPES.items()}
+
+# Looked up once: a small tensor's call is made of a few such steps.
+_empty_strided, _get_num_threads = torch.empty_strided, torch.get_num_threads
 
 _KEPT_CALLS = 1024
 _KEPT_PLANS = 256
@@ -76,10 +79,54 @@ def pooled_ndim(windows: Windows, ndim: int) -> int:
     return wanted
 
 
+def check_sizes(sizes: Sequence[int], ndim: int) -> None:
+    """Raise ValueError unless a tensor is one map or a batch of maps of `ndim` axes."""
+    if len(sizes) not in (ndim + 1, ndim + 2):
+        axes = ", ".join("DHW"[-ndim:])
+        raise ValueError(
+            f"input has {len(sizes)} axes (shape {tuple(sizes)}); {ndim}-D pooling takes "
+            f"(C, {axes}) or (N, C, {axes})"
+        )
+    if 0 in sizes[len(sizes) - ndim - 1 :]:
+        raise ValueError(
+            f"input of shape {tuple(sizes)} has an empty axis other than the batch; "
+            "there is nothing to pool"
+        )
+
+
 def output_shape(sizes: Sequence[int], windows: Windows) -> tuple[int, ...]:
     """Return the shape of a pooled tensor; pyramids put one axis of bins for the pooled ones."""
     n = pooled_ndim(windows, len(sizes))
-    return (*sizes[:-n], *windows.over(tuple(sizes[-n:])).output_shape)
+    pooled = tuple(sizes[-n:])
+    if all(type(size) is int for size in pooled):
+        return (*sizes[:-n], *windows.over(pooled).output_shape)
+    return (*sizes[:-n], *_symbolic_shape(pooled, windows))
+
+
+def _symbolic_shape(sizes: tuple[int, ...], windows: Windows) -> tuple[int, ...]:
+    """The same for sizes that `torch.compile` and export keep symbolic: no table, no branch."""
+    grids = [
+        [_symbolic_count(rule, size) for rule, size in zip(rules, sizes, strict=True)]
+        for rules in _rules(windows, len(sizes))
+    ]
+    return (sum(map(math.prod, grids)),) if windows.flat else tuple(grids[0])
+
+
+def _rules(windows: Windows, n: int) -> list[tuple[Rule, ...]]:
+    return [level if isinstance(level, tuple) else (level,) * n for level in windows.levels]
+
+
+def _symbolic_count(rule: Rule, size: int) -> int:
+    if isinstance(rule, Bins):
+        return size if rule.count is None else rule.count
+    if isinstance(rule.padding, str):  # "same": as many windows as strides fit
+        return -(-size // rule.stride)
+    before, after = rule.padding
+    room = size + before + after - (rule.dilation * (rule.kernel - 1) + 1)
+    if not rule.ceil_mode:
+        return room // rule.stride + 1
+    # The last window starts before the padding at the end.
+    return torch.sym_min(-(-room // rule.stride) + 1, -(-(size + before) // rule.stride))
 
 
 def channels_last(sizes: Sequence[int], strides: Sequence[int]) -> bool:
@@ -130,10 +177,39 @@ def _grid_taps(plan: Plan, k: int) -> int:
 
 
 def winner_form(windows: Windows, sizes: Sequence[int]) -> str:
-    """Return the smallest way to tell a winner: a tap of 8 bits, or an index of 32 or 64."""
-    if window_cells(windows, sizes) <= 256:
-        return "tap8"
-    return "index32" if math.prod(sizes) < 2**31 else "index64"
+    """Return the smallest way to tell a winner: a tap of 8 bits, or an index of 32 or 64.
+
+    Sizes may be symbolic: only a pyramid or adaptive windows of about 256 cells need their value.
+    """
+    at_least, at_most = _about_cells(windows, sizes)
+    if at_most > 256 and (at_least > 256 or window_cells(windows, tuple(map(int, sizes))) > 256):
+        return "index32" if math.prod(sizes) < 2**31 else "index64"
+    return "tap8"
+
+
+def _about_cells(windows: Windows, sizes: Sequence[int]) -> tuple[int, int]:
+    """Bounds of `window_cells`: the longest of n bins over a cells is ceil(a / n), or 1 longer."""
+    low, high = [], []
+    for rules in _rules(windows, len(sizes)):
+        least = [
+            rule.kernel
+            if isinstance(rule, Sliding)
+            else 1
+            if rule.count is None
+            else -(-size // rule.count)
+            for rule, size in zip(rules, sizes, strict=True)
+        ]
+        low.append(math.prod(least))
+        exact = [isinstance(rule, Sliding) or rule.count is None for rule in rules]
+        high.append(math.prod(n + (not e) for n, e in zip(least, exact, strict=True)))
+    return _largest(low), _largest(high)
+
+
+def _largest(numbers: list[int]) -> int:
+    most = numbers[0]
+    for number in numbers[1:]:
+        most = torch.sym_max(most, number)
+    return most
 
 
 def native_plan(plan: Plan) -> _native.Plan:
@@ -182,7 +258,7 @@ class Forward(NamedTuple):
     strides: tuple[int, ...]
     dtype: torch.dtype
     winner_dtype: torch.dtype
-    call: _native.ForwardCall | None  # None where there is nothing to compute
+    run: Callable[[int, int, int], None] | None  # None where there is nothing to compute
 
 
 def _prepare_forward(
@@ -193,7 +269,10 @@ def _prepare_forward(
     reducer_text: str,
     indices: bool | None,
     threads: int,
+    ndim: int,
 ) -> Forward:
+    if ndim:
+        check_sizes(sizes, ndim)
     windows, reducer = windows_of(windows_text), reducer_of(reducer_text)
     out_dtype = result_dtype(reducer, dtype)
     n = pooled_ndim(windows, len(sizes))
@@ -223,7 +302,7 @@ def _prepare_forward(
         *core_reducer(reducer),
         threads,
     )
-    return Forward(shape, out_strides, out_dtype, winner_dtype, call)
+    return Forward(shape, out_strides, out_dtype, winner_dtype, call.run)
 
 
 _kept_forward = lru_cache(maxsize=_KEPT_CALLS)(_prepare_forward)
@@ -234,26 +313,28 @@ def core_reducer(reducer: Reducer) -> tuple[str, float, bool, int]:
     return reducer.name, reducer.p, reducer.count_include_pad, reducer.divisor_override or 0
 
 
-def forward(x: Tensor, windows: str, reducer: str) -> Tensor:
-    """Pool a CPU tensor in the core."""
+def forward(x: Tensor, windows: str, reducer: str, ndim: int = 0) -> Tensor:
+    """Pool a CPU tensor in the core; `ndim` given, one map or a batch of maps of so many axes."""
     made = _kept_forward(
-        x.shape, x.stride(), x.dtype, windows, reducer, None, torch.get_num_threads()
+        x.shape, x.stride(), x.dtype, windows, reducer, None, _get_num_threads(), ndim
     )
-    y = torch.empty_strided(made.shape, made.strides, dtype=made.dtype)
-    if made.call is not None:
-        made.call.run(x.data_ptr(), y.data_ptr(), 0)
+    y = _empty_strided(made.shape, made.strides, dtype=made.dtype)
+    if made.run is not None:
+        made.run(x.data_ptr(), y.data_ptr(), 0)
     return y
 
 
-def forward_winners(x: Tensor, windows: str, reducer: str, indices: bool) -> tuple[Tensor, Tensor]:
+def forward_winners(
+    x: Tensor, windows: str, reducer: str, indices: bool, ndim: int = 0
+) -> tuple[Tensor, Tensor]:
     """Pool a CPU tensor in the core, and say where each value was found."""
     made = _kept_forward(
-        x.shape, x.stride(), x.dtype, windows, reducer, indices, torch.get_num_threads()
+        x.shape, x.stride(), x.dtype, windows, reducer, indices, _get_num_threads(), ndim
     )
-    y = torch.empty_strided(made.shape, made.strides, dtype=made.dtype)
-    winners = torch.empty_strided(made.shape, made.strides, dtype=made.winner_dtype)
-    if made.call is not None:
-        made.call.run(x.data_ptr(), y.data_ptr(), winners.data_ptr())
+    y = _empty_strided(made.shape, made.strides, dtype=made.dtype)
+    winners = _empty_strided(made.shape, made.strides, dtype=made.winner_dtype)
+    if made.run is not None:
+        made.run(x.data_ptr(), y.data_ptr(), winners.data_ptr())
     return y, winners
 
 
@@ -262,7 +343,7 @@ class Backward(NamedTuple):
 
     sizes: tuple[int, ...]
     strides: tuple[int, ...]
-    call: _native.BackwardCall | _native.ScatterCall | None
+    run: Callable[[int, int, int], None] | None
 
 
 def _gradient_layout(
@@ -307,7 +388,7 @@ def _prepare_backward(
         () if x_strides is None else (view(sizes, x_strides, size),),
         threads,
     )
-    return Backward(sizes, strides, call)
+    return Backward(sizes, strides, call.run)
 
 
 def backward(
@@ -322,11 +403,11 @@ def backward(
         windows,
         reducer,
         None if x is None else x.stride(),
-        torch.get_num_threads(),
+        _get_num_threads(),
     )
-    dx = torch.empty_strided(made.sizes, made.strides, dtype=dy.dtype)
-    if made.call is not None:
-        made.call.run(dx.data_ptr(), dy.data_ptr(), 0 if x is None else x.data_ptr())
+    dx = _empty_strided(made.sizes, made.strides, dtype=dy.dtype)
+    if made.run is not None:
+        made.run(dx.data_ptr(), dy.data_ptr(), 0 if x is None else x.data_ptr())
     return dx
 
 
@@ -369,7 +450,7 @@ def _prepare_scatter(
         True,
         threads,
     )
-    return Backward(sizes, strides, call)
+    return Backward(sizes, strides, call.run)
 
 
 def scatter(dy: Tensor, winners: Tensor, sizes: Sequence[int], windows: str) -> Tensor:
@@ -383,11 +464,11 @@ def scatter(dy: Tensor, winners: Tensor, sizes: Sequence[int], windows: str) -> 
         winners.stride(),
         winners.dtype,
         windows,
-        torch.get_num_threads(),
+        _get_num_threads(),
     )
-    dx = torch.empty_strided(made.sizes, made.strides, dtype=dy.dtype)
-    if made.call is not None:
-        made.call.run(dx.data_ptr(), dy.data_ptr(), winners.data_ptr())
+    dx = _empty_strided(made.sizes, made.strides, dtype=dy.dtype)
+    if made.run is not None:
+        made.run(dx.data_ptr(), dy.data_ptr(), winners.data_ptr())
     return dx
 
 
@@ -397,7 +478,7 @@ def unpool(y: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:
     shape = (*y.shape[: y.dim() - n], *sizes)
     check_memory(math.prod(shape) * y.dtype.itemsize, f"output {shape}")
     strides = strides_of(shape, channels_last(y.shape, y.stride()))
-    x = torch.empty_strided(shape, strides, dtype=y.dtype)
+    x = _empty_strided(shape, strides, dtype=y.dtype)
     if x.numel() == 0:
         return x
     if y.numel() == 0:
@@ -411,7 +492,7 @@ def unpool(y: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:
         (view(indices.shape, indices.stride(), 8),),
         tuple(range(y.dim() - n, y.dim())),
         False,
-        torch.get_num_threads(),
+        _get_num_threads(),
     )
     call.run(x.data_ptr(), y.data_ptr(), indices.data_ptr())
     return x

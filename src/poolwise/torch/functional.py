@@ -19,6 +19,8 @@ from ..windows import BinRule
 from . import _arguments as arguments
 from . import _calls, ops
 
+_is_compiling = torch.compiler.is_compiling
+
 _Ints = int | Sequence[int]
 _Padding = int | Sequence[int] | Sequence[tuple[int, int]] | str
 
@@ -26,33 +28,42 @@ _Padding = int | Sequence[int] | Sequence[tuple[int, int]] | str
 # ---- the four paths
 
 
-def _check_input(input: Tensor, ndim: int) -> None:
-    if not isinstance(input, Tensor):
-        raise TypeError(f"input must be a torch.Tensor, got {show(input)}")
-    axes = input.dim()
-    if axes not in (ndim + 1, ndim + 2):
-        raise ValueError(
-            f"input has {axes} axes (shape {tuple(input.shape)}); {ndim}-D pooling takes "
-            f"(C, {', '.join('DHW'[-ndim:])}) or (N, C, {', '.join('DHW'[-ndim:])})"
-        )
-    if 0 in input.shape[axes - ndim - 1 :]:
-        raise ValueError(
-            f"input of shape {tuple(input.shape)} has an empty axis other than the batch; "
-            "there is nothing to pool"
-        )
-
-
 def _pool(input: Tensor, ndim: int, windows: str, reducer: str) -> Tensor:
-    compiling = torch.compiler.is_compiling()
-    if not compiling and type(input) is Tensor and ops.plain(input):
-        if input.dim() not in (ndim + 1, ndim + 2) or 0 in input.shape:
-            _check_input(input, ndim)
-        return _calls.forward(input, windows, reducer)
+    if ndim == 3:
+        input = _autocast(input)
+    if not _is_compiling() and type(input) is Tensor and ops.plain(input):
+        return ops.pool_plain(input, ndim, windows, reducer)
     _check_input(input, ndim)
     if reducer in ("max", "min") and input.requires_grad and torch.is_grad_enabled():
         # The winners, of one byte each, are all that the way back needs.
-        return ops.call("pool_winners", input, windows, reducer, False)[0]
-    return ops.call("pool", input, windows, reducer)
+        return ops.call("pool_winners", input, windows, reducer, False)[0]  # type: ignore[no-any-return]
+    return ops.call("pool", input, windows, reducer)  # type: ignore[no-any-return]
+
+
+def _autocast(input: Tensor) -> Tensor:
+    """Widen half types where torch's autocast does on a CPU: 3-D pooling, and unpooling."""
+    if (
+        isinstance(input, Tensor)
+        and input.dtype in (torch.float16, torch.bfloat16)
+        and input.device.type == "cpu"
+        and torch.is_autocast_enabled("cpu")
+    ):
+        return input.float()
+    return input
+
+
+def _check_input(input: Tensor, ndim: int) -> None:
+    if not isinstance(input, Tensor):
+        raise TypeError(f"input must be a torch.Tensor, got {show(input)}")
+    _calls.check_sizes(input.shape, ndim)
+
+
+def _mean(
+    input: Tensor, ndim: int, windows: str, count_include_pad: bool, divisor: int | None
+) -> Tensor:
+    if divisor is not None and isinstance(divisor, int) and divisor < 0:  # torch takes those too
+        return -_mean(input, ndim, windows, count_include_pad, -divisor)
+    return _pool(input, ndim, windows, arguments.mean(count_include_pad, divisor))
 
 
 def _pick(
@@ -60,6 +71,8 @@ def _pick(
 ) -> Tensor | tuple[Tensor, Tensor]:
     if not return_indices:
         return _pool(input, ndim, windows, reducer)
+    if ndim == 3:
+        input = _autocast(input)
     _check_input(input, ndim)
     y, indices = ops.call("pool_winners", input, windows, reducer, True)
     return y, indices
@@ -203,8 +216,7 @@ def avg_pool1d(
 ) -> Tensor:
     """As `torch.nn.functional.avg_pool1d`, with dilation; see :func:`avg_pool2d`."""
     windows = arguments.sliding(1, kernel_size, stride, padding, dilation, ceil_mode)
-    reducer = arguments.mean(count_include_pad, None)
-    return _pool(input, 1, windows, reducer)
+    return _mean(input, 1, windows, count_include_pad, None)
 
 
 def avg_pool2d(
@@ -243,8 +255,7 @@ def avg_pool2d(
              [10.5000, 12.5000]]])
     """
     windows = arguments.sliding(2, kernel_size, stride, padding, dilation, ceil_mode)
-    reducer = arguments.mean(count_include_pad, divisor_override)
-    return _pool(input, 2, windows, reducer)
+    return _mean(input, 2, windows, count_include_pad, divisor_override)
 
 
 def avg_pool3d(
@@ -260,8 +271,7 @@ def avg_pool3d(
 ) -> Tensor:
     """As `torch.nn.functional.avg_pool3d`, with dilation; see :func:`avg_pool2d`."""
     windows = arguments.sliding(3, kernel_size, stride, padding, dilation, ceil_mode)
-    reducer = arguments.mean(count_include_pad, divisor_override)
-    return _pool(input, 3, windows, reducer)
+    return _mean(input, 3, windows, count_include_pad, divisor_override)
 
 
 def sum_pool1d(
@@ -480,16 +490,13 @@ def _unpool(
     padding: _Ints,
     output_size: Sequence[int] | None,
 ) -> Tensor:
+    input = _autocast(input)
     _check_input(input, ndim)
     if not isinstance(indices, Tensor):
         raise TypeError(f"indices must be a torch.Tensor, got {show(indices)}")
+    _calls.check_dtype(input.dtype)
     sizes = arguments.unpooled(
-        ndim,
-        tuple(input.shape[input.dim() - ndim :]),
-        kernel_size,
-        stride,
-        padding,
-        None if output_size is None else tuple(output_size),
+        input.shape[input.dim() - ndim :], kernel_size, stride, padding, output_size
     )
     return ops.call("unpool", input, indices, sizes)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from . import _calls, composed
 from .spelling import reducer_of, windows_of
 
-__all__ = ["LIBRARY", "call", "plain"]
+__all__ = ["LIBRARY", "call", "plain", "pool_plain"]
 
 LIBRARY = torch.library.Library("poolwise", "DEF")
 
@@ -42,8 +42,17 @@ def call(name: str, *args: Any) -> Any:
 
     Those want an `autograd.Function` where an operator has a gradient written in Python.
     """
-    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+    if torch.compiler.is_compiling():
+        return getattr(_ops, name)(*args)
+    if torch._C._are_functorch_transforms_active():
         return _FUNCTIONS[name].apply(*args)
+    first = args[0]
+    if type(first) is Tensor and plain(first):
+        wanted = any(type(a) is not str and getattr(a, "requires_grad", False) for a in args)
+        if not (wanted and torch.is_grad_enabled()) and all(
+            type(a) is not Tensor or plain(a) for a in args[1:]
+        ):
+            return _CPU[name](*args)
     return getattr(_ops, name)(*args)
 
 
@@ -77,7 +86,24 @@ def _winners_gather(x: Tensor, winners: Tensor, windows: str) -> Tensor:
     expected = _calls.output_shape(x.shape, windows_of(windows))
     if tuple(winners.shape) != expected:
         raise ValueError(f"winners have shape {tuple(winners.shape)}, not {expected}")
+    _check_winners(x, winners, windows)
     return _like_output(composed.winners_gather(x, winners, windows), x, windows)
+
+
+def _check_winners(x: Tensor, winners: Tensor, windows: str) -> None:
+    if winners.numel() == 0:
+        return
+    made = windows_of(windows)
+    sizes = x.shape[x.dim() - _calls.pooled_ndim(made, x.dim()) :]
+    empty = any((axis.counts == 0).any() for grid in made.over(sizes).grids for axis in grid.axes)
+    taps = winners.dtype == torch.uint8
+    end = _calls.window_cells(made, sizes) if taps else sizes.numel()
+    least, most = winners.aminmax()
+    if least < (-1 if empty else 0) or most >= end:
+        raise ValueError(
+            f"winners must lie in 0 to {end - 1}, got {least.item()} to {most.item()}; give what "
+            "pool_winners returned"
+        )
 
 
 def _like_output(y: Tensor, x: Tensor, windows: str) -> Tensor:
@@ -284,7 +310,8 @@ def _keep_unpool(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _unpool_gradient(ctx: Any, dx: Tensor) -> tuple[Tensor, None, None]:
     (indices,) = ctx.saved_tensors
-    flat = dx.flatten(-ctx.n).gather(-1, indices.flatten(-ctx.n))
+    lead = dx.shape[: dx.dim() - ctx.n]  # reshape, because the vmap of gradcheck knows no flatten
+    flat = dx.reshape(*lead, -1).gather(-1, indices.reshape(*lead, -1))
     return flat.reshape(indices.shape), None, None
 
 
@@ -351,39 +378,83 @@ for _name in _SCHEMAS:
 # ---- past the dispatcher
 
 # The dispatcher costs more than pooling a small tensor. For a plain CPU tensor, with no mode, no
-# transform and no profiler at work, it would only call the kernel above, so that is what is done.
-# Whatever is not known to be plain takes the usual way; so does every torch without these functions.
+# transform, no tracing and no profiler at work, it would only call the kernel above, so that is what
+# is done. Whatever is not known to be plain takes the usual way; so does every torch without these
+# functions.
 
 
-def _plain_keys() -> tuple[frozenset[int], frozenset[int]] | None:
+def _plain_keys() -> frozenset[int]:
+    """The dispatch keys of plain CPU tensors; none where torch does not tell."""
     try:
-        here = [torch._C._dispatch_tls_local_include_set().raw_repr()]
-        tensors = [torch._C._dispatch_keys(torch.zeros(1)).raw_repr()]
+        keys = {torch._C._dispatch_keys(torch.zeros(1)).raw_repr()}
         with torch.inference_mode():
-            here.append(torch._C._dispatch_tls_local_include_set().raw_repr())
-            tensors.append(torch._C._dispatch_keys(torch.zeros(1)).raw_repr())
+            keys.add(torch._C._dispatch_keys(torch.zeros(1)).raw_repr())
+        for look in ("_are_functorch_transforms_active", "_len_torch_dispatch_stack"):
+            getattr(torch._C, look)()
+        torch._C._get_tracing_state()
         torch.autograd._profiler_enabled()
     except (AttributeError, RuntimeError):  # pragma: no cover - a torch without them
-        return None
-    return frozenset(here), frozenset(tensors)
+        return frozenset()
+    return frozenset(keys)
 
 
 _PLAIN = _plain_keys()
-_HERE, _TENSORS = _PLAIN or (frozenset(), frozenset())
-if _PLAIN is not None:
-    _include_set = torch._C._dispatch_tls_local_include_set
+if _PLAIN:
     _keys_of = torch._C._dispatch_keys
+    _transforms = torch._C._are_functorch_transforms_active
+    _modes = torch._C._len_torch_dispatch_stack
+    _tracing = torch._C._get_tracing_state
     _profiling = torch.autograd._profiler_enabled
 
 
 def plain(x: Tensor) -> bool:
-    """Whether the dispatcher would do nothing for this tensor but call the CPU kernel."""
-    return (
-        _PLAIN is not None
-        and _include_set().raw_repr() in _HERE
-        and _keys_of(x).raw_repr() in _TENSORS
+    """Whether, but for gradients, the dispatcher would only call the CPU kernel for this tensor."""
+    return bool(
+        _PLAIN
+        and _keys_of(x).raw_repr() in _PLAIN
+        and not _modes()
+        and not _transforms()
         and not _profiling()
-        and not (x.requires_grad and torch.is_grad_enabled())
+        and _tracing() is None
     )
 
 
+class _PickPlain(torch.autograd.Function):
+    """max and min of a plain tensor: the winners, of one byte each, are all that is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, ndim: int, windows: str, reducer: str) -> Tensor:  # type: ignore[override]
+        y, winners = _calls.forward_winners(x, windows, reducer, False, ndim)
+        ctx.save_for_backward(winners)
+        ctx.windows, ctx.sizes = windows, x.shape
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        (winners,) = ctx.saved_tensors
+        return call("winners_backward", dy, winners, ctx.sizes, ctx.windows), None, None, None
+
+
+class _AddPlain(torch.autograd.Function):
+    """Sums and means of a plain tensor: nothing is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, ndim: int, windows: str, reducer: str) -> Tensor:  # type: ignore[override]
+        ctx.windows, ctx.reducer, ctx.sizes = windows, reducer, x.shape
+        return _calls.forward(x, windows, reducer, ndim)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        dx = call("pool_backward", dy, ctx.sizes, ctx.windows, ctx.reducer)
+        return dx, None, None, None
+
+
+def pool_plain(x: Tensor, ndim: int, windows: str, reducer: str) -> Tensor:
+    """Pool a plain tensor: the core, and a gradient where one is wanted."""
+    if not (x.requires_grad and torch.is_grad_enabled()):
+        return _calls.forward(x, windows, reducer, ndim)
+    if reducer in ("max", "min"):
+        return _PickPlain.apply(x, ndim, windows, reducer)  # type: ignore[no-any-return]
+    if reducer.startswith("lp"):
+        return call("pool", x, windows, reducer)  # type: ignore[no-any-return]
+    return _AddPlain.apply(x, ndim, windows, reducer)  # type: ignore[no-any-return]
