@@ -19,6 +19,18 @@ namespace poolwise {
 
 namespace {
 
+// Measured: where more windows than this share a cell, sending each value to its winner is cheaper than
+// asking every window of every cell. Half types would be scattered in a second, wider array; channels
+// that lie beside each other are asked a vector at a time.
+std::int64_t winners_shared(const ScatterJob& in, Dtype dtype) {
+    if (is_sixteen_bit_float(dtype)) return most_shares;
+    const std::int64_t step = in.dx.strides[in.axes[in.axis_count - 1]];
+    return step == item_size(dtype) ? 4 : 9;
+}
+
+// Planes up to this size are scattered into with their padding, which then needs no checks.
+constexpr double padded_plane_bytes = 256 << 10;
+
 // A contiguous array of T in another view's shape.
 template <class T> class Temporary {
   public:
@@ -165,6 +177,28 @@ Status lp_by_windows(const BackwardJob& in, Dtype dtype, double p) {
                        element_count(in.dx) * item_size(dtype) + inline_bytes);
 }
 
+TapTable tap_table(const WindowForm& form, const Layout& layout, std::int64_t item) {
+    TapTable table;
+    const std::int64_t cells = form.cells();
+    for (int a = 0; a < 3; ++a)
+        table.padded[a] =
+            std::max(form.size[a] + form.pad[a],
+                     (form.count[a] - 1) * form.stride[a] + (form.taps[a] - 1) * form.dilation[a] + 1);
+    const std::int64_t apart[3] = {item * table.padded[2] * table.padded[1],
+                                   item * table.padded[2], item};
+    for (std::int64_t tap = 0; tap < 256; ++tap) {
+        std::int64_t rest = tap < cells ? tap : 0;
+        table.bytes[tap] = table.padded_bytes[tap] = 0;
+        for (int a = 2; a >= 0; --a) {
+            table.step[a][tap] = rest % form.taps[a] * form.dilation[a];
+            table.bytes[tap] += table.step[a][tap] * layout.x_axis[a];
+            table.padded_bytes[tap] += table.step[a][tap] * apart[a];
+            rest /= form.taps[a];
+        }
+    }
+    return table;
+}
+
 WinnersJob winners_job(const ScatterJob& in, const ArrayView& dx, const ArrayView& dy, int grid,
                        Dtype dtype, WinnerForm form) {
     const ArrayView& indices = in.winners[grid];
@@ -205,15 +239,29 @@ Status check_winners(const ScatterJob& in, Dtype dtype, WinnerForm form) {
 Status write_winners(const ScatterJob& in, const ArrayView& dx, const ArrayView* dy, Dtype dtype,
                      WinnerForm form) {
     const auto kernel = kernels().scatter;
+    bool bad = false;
     for (int g = 0; g < in.grid_count; ++g) {
         WinnersJob job = winners_job(in, dx, dy[g], g, dtype, form);
         job.zero_first = g == 0;
+        TapTable table;
+        std::int64_t scratch = 64;
+        if (form == WinnerForm::tap8) {
+            table = tap_table(*job.form, job.layout, item_size(dtype));
+            job.taps = &table;
+            const double plane = static_cast<double>(table.padded[0]) * table.padded[1] *
+                                 table.padded[2] * item_size(dtype);
+            job.pad_planes = in.accumulate && job.form->sliding && job.layout.lanes == 1 &&
+                             job.zero_first && plane <= padded_plane_bytes;
+            if (job.pad_planes) scratch = static_cast<std::int64_t>(plane) + 64;
+        }
+        job.bad = &bad;
         const std::int64_t bytes = (element_count(dx) + element_count(dy[g])) * item_size(dtype);
         const Status status = run_batches(
-            {{[&](std::int64_t u, char* s) { kernel(job, u, s); }, job.layout.planes, 64}}, bytes);
+            {{[&](std::int64_t u, char* s) { kernel(job, u, s); }, job.layout.planes, scratch}},
+            bytes);
         if (status != Status::ok) return status;
     }
-    return Status::ok;
+    return bad ? Status::bad_index : Status::ok;
 }
 
 // Small windows: no zeroing, no adding to memory, and sixteen-bit gradients need no second array.
@@ -254,7 +302,7 @@ Status pool_backward(const BackwardJob& in, Dtype dtype, const Reducer& reducer)
             return safe ? lp_through_sums(in, dtype, reducer.p)
                         : lp_by_windows(in, dtype, reducer.p);
         }
-        if (plan.grid_count() == 1 && suits_spread(plan.form(0)))
+        if (plan.grid_count() == 1 && suits_spread(plan.form(0), most_shares))
             return spread(plan, in.dx, in.dy[0], nullptr, in.axes, dtype, reducer);
         // Sixteen-bit gradients of several grids are added in float32 and rounded once.
         if (!is_sixteen_bit_float(dtype) || plan.grid_count() == 1)
@@ -286,10 +334,11 @@ Status pool_scatter(const ScatterJob& in, Dtype dtype, WinnerForm form) {
     if (element_count(in.dx) == 0) return Status::ok;
     try {
         if (form == WinnerForm::tap8 && in.accumulate && is_floating(dtype) && in.grid_count == 1 &&
-            suits_spread(in.plan->form(0)))
+            suits_spread(in.plan->form(0), winners_shared(in, dtype)))
             return spread(*in.plan, in.dx, in.dy[0], &in.winners[0], in.axes, dtype,
                           {ReducerKind::sum});
-        Status status = check_winners(in, dtype, form);
+        Status status =
+            form == WinnerForm::tap8 ? Status::ok : check_winners(in, dtype, form);
         if (status != Status::ok) return status;
         if (!is_sixteen_bit_float(dtype) || !in.accumulate)
             return write_winners(in, in.dx, in.dy, dtype, form);

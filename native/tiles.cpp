@@ -183,7 +183,7 @@ Batch direct_batch(const DirectJob& job, const Choice& choice) {
         table.direct_scratch[choice.row()][choice.column()](job)};
 }
 
-bool suits_spread(const WindowForm& form) {
+bool suits_spread(const WindowForm& form, std::int64_t most) {
     if (!form.dense || form.stride[2] > most_direct_taps) return false;
     std::int64_t shares = 1, rows = 1;
     for (int a = 0; a < 3; ++a) {
@@ -192,7 +192,7 @@ bool suits_spread(const WindowForm& form) {
         shares *= readers;
         if (a < 2) rows *= readers;
     }
-    return shares <= most_shares && rows <= most_direct_taps;
+    return shares <= most && rows <= most_direct_taps;
 }
 
 void cut_spread(SpreadJob& job, bool wide, std::int64_t share) {

@@ -26,8 +26,8 @@ bool suits_direct(const WindowForm& form);
 void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share);
 Batch direct_batch(const DirectJob& job, const Choice& choice);
 
-// Gradients of small windows: few enough windows share a cell.
-bool suits_spread(const WindowForm& form);
+// Gradients of small windows: at most `most` windows share a cell.
+bool suits_spread(const WindowForm& form, std::int64_t most);
 void cut_spread(SpreadJob& job, bool wide, std::int64_t share);
 Batch spread_batch(const SpreadJob& job, bool wide);
 

@@ -205,16 +205,26 @@ def test_bad_places_are_refused(windows: str, bad: int) -> None:
     spelled, by = names(windows, "max")
     x = made()
     y, places = OPS.pool_winners(x, spelled, by, False)
-    cases = [(0, bad), (-1, bad)]
-    if windows == "overlapping":
-        cases.append((0, 0))  # the first place of the first window is padding
-    for place, value in cases:
+    for place in (0, -1):
         poked = places.clone()
-        poked.view(-1)[place] = value
+        poked.view(-1)[place] = bad
         with pytest.raises(REFUSALS):
             OPS.winners_backward(y, poked, x.shape, spelled)
         with pytest.raises(REFUSALS):
             OPS.winners_gather(x, poked, spelled)
+
+
+def test_a_place_in_the_padding_has_no_part() -> None:
+    spelled, by = names("overlapping", "max")
+    x = made()
+    y, places = OPS.pool_winners(x, spelled, by, False)
+    places.view(-1)[0] = 0  # the first place of the first window is padding
+    without = y.clone()
+    without.view(-1)[0] = 0
+    dx = OPS.winners_backward(y, places, x.shape, spelled)
+    assert torch.equal(dx, OPS.winners_backward(without, places, x.shape, spelled))
+    torch.testing.assert_close(dx.sum(), without.sum())
+    assert torch.equal(OPS.winners_gather(x, places, spelled), without)
 
 
 def test_what_does_not_fit_together_is_refused() -> None:

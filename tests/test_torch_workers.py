@@ -43,7 +43,9 @@ def printed(*arguments: str) -> list[str]:
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_data_loader_workers(method: str) -> None:
-    assert printed(method) == ["12 True", "12 True", "12 True"]
+    lines = printed(method)
+    assert len(lines) == (3 if method == "fork" else 2)
+    assert set(lines) == {"12 True"}
 
 
 def test_torchs_number_of_threads_is_followed() -> None:

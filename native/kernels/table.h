@@ -139,6 +139,14 @@ struct SpreadJob {
     bool* bad = nullptr;  // set when a tap is none of the window's
 };
 
+// Where each tap of a window lies, seen from the window's first cell. A number that is no tap of the
+// window stands at the first cell.
+struct TapTable {
+    std::int64_t step[3][256], bytes[256];
+    // The same over a plane that has room for all of the padding, and that plane's sizes.
+    std::int64_t padded_bytes[256], padded[3];
+};
+
 // Winners' gradients, and unpooling: a unit is a plane group.
 struct WinnersJob {
     Layout layout;  // x: dx; y: dy; i: indices
@@ -147,10 +155,13 @@ struct WinnersJob {
     const char* indices = nullptr;
     Dtype dtype;
     WinnerForm winners = WinnerForm::index64;
-    const WindowForm* form = nullptr;  // where winners are told as taps
+    const WindowForm* form = nullptr;  // where winners are told as taps, and their table
+    const TapTable* taps = nullptr;
     std::int64_t dx_size[3], dy_size[3];
     bool accumulate = true, zero_first = true;
     bool may_be_none = false;  // index -1: a window that sees no cell
+    bool pad_planes = false;   // scratch holds such a plane
+    bool* bad = nullptr;       // set when a tap is none of the window's
 };
 
 // lp gradients window by window, for powers that leave double's range: a unit is one plane. The

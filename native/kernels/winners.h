@@ -63,64 +63,225 @@ bool winners_in_range(const WinnersJob& job, std::int64_t unit) {
     const WinnersUnit u(job, unit);
     const std::int64_t least = job.may_be_none ? -1 : 0;
     switch (job.winners) {
-        case WinnerForm::tap8: return in_range<std::uint8_t>(u, 0, job.form->cells());
+        case WinnerForm::tap8: return true;  // seen to as they are used
         case WinnerForm::index32: return in_range<std::int32_t>(u, least, u.cells);
         default: return in_range<std::int64_t>(u, least, u.cells);
     }
 }
 
-// Where a tap lies, seen from its window's first cell.
-struct TapPlace {
-    std::int64_t step[3], bytes;
-};
+// Value n of a run goes to the cell of its tap in a window that starts at base + n * pitch bytes.
+// Returns the largest number among the taps.
+template <class T>
+POOLWISE_APART int add_run(char* base, std::int64_t pitch, const std::int64_t* POOLWISE_RESTRICT bytes,
+                           const std::uint8_t* POOLWISE_RESTRICT tap,
+                           const T* POOLWISE_RESTRICT value, std::int64_t count) {
+    int most = 0;
+    for (std::int64_t n = 0; n < count; ++n) {
+        const int number = tap[n];
+        most = larger(most, number);
+        *reinterpret_cast<T*>(base + n * pitch + bytes[number]) += value[n];
+    }
+    return most;
+}
+
+// The same where only the taps that `good` lists lie inside the input.
+template <class T>
+POOLWISE_APART int add_good(char* base, std::int64_t pitch, const std::int64_t* POOLWISE_RESTRICT bytes,
+                            const std::uint8_t* POOLWISE_RESTRICT good,
+                            const std::uint8_t* POOLWISE_RESTRICT tap,
+                            const T* POOLWISE_RESTRICT value, std::int64_t count) {
+    int most = 0;
+    T nowhere = 0;
+    for (std::int64_t n = 0; n < count; ++n) {
+        const int number = tap[n];
+        most = larger(most, number);
+        T* const cell = reinterpret_cast<T*>(base + n * pitch + bytes[number]);
+        *(good[number] ? cell : &nowhere) += value[n];
+    }
+    return most;
+}
 
 // Adds (or, unpooling, assigns) one unit's values to the cells that their taps name.
-template <class T> void scatter_taps(const WinnersUnit& u) {
-    const WinnersJob& job = u.job;
-    const WindowForm& f = *job.form;
-    const Layout& layout = job.layout;
-    TapPlace places[256];
-    const std::int64_t cells = f.cells();
-    for (std::int64_t tap = 0; tap < cells; ++tap) {
-        TapPlace& p = places[tap];
-        p.step[2] = tap % f.taps[2] * f.dilation[2];
-        p.step[1] = tap / f.taps[2] % f.taps[1] * f.dilation[1];
-        p.step[0] = tap / f.taps[2] / f.taps[1] * f.dilation[0];
-        p.bytes = 0;
-        for (int a = 0; a < 3; ++a) p.bytes += p.step[a] * layout.x_axis[a];
+template <class T> class TapScatter {
+  public:
+    TapScatter(const WinnersUnit& u, char* scratch)
+        : u_(u), job_(u.job), f_(*u.job.form), plane_(scratch) {}
+
+    void run() {
+        if (job_.pad_planes && job_.layout.i_axis[2] == 1 &&
+            job_.layout.y_axis[2] == static_cast<std::int64_t>(sizeof(T)))
+            run_padded();
+        else
+            run_in_place();
+        if (most_ >= f_.cells()) __atomic_store_n(job_.bad, true, __ATOMIC_RELAXED);
     }
-    const auto covers = [&](int axis, std::int64_t i) {  // whether window i lies inside the input
-        const std::int64_t first = f.first[axis][i];
-        return first >= 0 && first + (f.taps[axis] - 1) * f.dilation[axis] < f.size[axis];
-    };
-    char* const dx = const_cast<char*>(u.place.x[0]);
-    for (std::int64_t d = 0; d < f.count[0]; ++d)
-        for (std::int64_t h = 0; h < f.count[1]; ++h) {
-            const char* winner = u.place.indices[0] + d * layout.i_axis[0] + h * layout.i_axis[1];
-            const char* dy = u.place.y[0] + d * layout.y_axis[0] + h * layout.y_axis[1];
-            char* const row =
-                dx + f.first[0][d] * layout.x_axis[0] + f.first[1][h] * layout.x_axis[1];
-            const bool whole_row = covers(0, d) && covers(1, h);
-            for (std::int64_t w = 0; w < f.count[2]; ++w) {
-                const bool whole = whole_row && covers(2, w);
-                const std::int64_t first[3] = {f.first[0][d], f.first[1][h], f.first[2][w]};
-                char* const window = row + first[2] * layout.x_axis[2];
-                for (std::int64_t l = 0; l < u.place.lanes; ++l) {
-                    const auto tap =
-                        element<std::uint8_t>(winner + w * layout.i_axis[2] + l * layout.i_lane);
-                    const TapPlace& p = places[tap];
-                    bool inside = true;
-                    for (int a = 0; a < 3 && !whole; ++a)
-                        inside =
-                            inside && first[a] + p.step[a] >= 0 && first[a] + p.step[a] < f.size[a];
-                    if (!inside) continue;
-                    char* const at = window + p.bytes + l * layout.x_lane;
-                    const T v = element<T>(dy + w * layout.y_axis[2] + l * layout.y_lane);
-                    set_element<T>(at, job.accumulate ? static_cast<T>(element<T>(at) + v) : v);
+
+  private:
+    // Into a plane that has its padding, where every window is whole; then the input's part of it is
+    // copied out. What lands in the padding is dropped with it.
+    void run_padded() {
+        const TapTable& table = *job_.taps;
+        const std::int64_t item = sizeof(T), row = table.padded[2] * item,
+                           plane = table.padded[1] * row;
+        __builtin_memset(plane_, 0, static_cast<std::size_t>(table.padded[0] * plane));
+        for (std::int64_t d = 0; d < f_.count[0]; ++d)
+            for (std::int64_t h = 0; h < f_.count[1]; ++h) {
+                char* const base = plane_ + d * f_.stride[0] * plane + h * f_.stride[1] * row;
+                const int most =
+                    add_run(base, f_.stride[2] * item, table.padded_bytes,
+                            reinterpret_cast<const std::uint8_t*>(winner(d, h)),
+                            reinterpret_cast<const T*>(gradient(d, h)), f_.count[2]);
+                most_ = larger<std::int64_t>(most_, most);
+            }
+        const std::int64_t* to = job_.layout.x_axis;
+        for (std::int64_t d = 0; d < f_.size[0]; ++d)
+            for (std::int64_t h = 0; h < f_.size[1]; ++h) {
+                const char* from = plane_ + (d + f_.pad[0]) * plane + (h + f_.pad[1]) * row +
+                                   f_.pad[2] * item;
+                char* const target =
+                    const_cast<char*>(u_.place.x[0]) + d * to[0] + h * to[1];
+                store_run<T, T>(reinterpret_cast<const T*>(from), f_.size[2], target, to[2]);
+            }
+    }
+
+    void run_in_place() {
+        while (first_whole_ < f_.count[2] && !covers(2, first_whole_)) ++first_whole_;
+        last_whole_ = first_whole_;
+        while (last_whole_ < f_.count[2] && covers(2, last_whole_)) ++last_whole_;
+        for (std::int64_t d = 0; d < f_.count[0]; ++d)
+            for (std::int64_t h = 0; h < f_.count[1]; ++h) {
+                const bool whole = covers(0, d) && covers(1, h);
+                const std::int64_t from = whole ? first_whole_ : f_.count[2],
+                                   to = whole ? last_whole_ : f_.count[2];
+                put_row(false, d, h, 0, from);
+                put_row(true, d, h, from, to);
+                put_row(false, d, h, to, f_.count[2]);
+            }
+    }
+
+    bool covers(int axis, std::int64_t i) const {  // whether window i lies inside the input
+        const std::int64_t first = f_.first[axis][i];
+        return first >= 0 && first + (f_.taps[axis] - 1) * f_.dilation[axis] < f_.size[axis];
+    }
+    char* window(std::int64_t d, std::int64_t h, std::int64_t w) const {
+        const std::int64_t* stride = job_.layout.x_axis;
+        return const_cast<char*>(u_.place.x[0]) + f_.first[0][d] * stride[0] +
+               f_.first[1][h] * stride[1] + f_.first[2][w] * stride[2];
+    }
+    const char* winner(std::int64_t d, std::int64_t h) const {
+        return u_.place.indices[0] + d * job_.layout.i_axis[0] + h * job_.layout.i_axis[1];
+    }
+    const char* gradient(std::int64_t d, std::int64_t h) const {
+        return u_.place.y[0] + d * job_.layout.y_axis[0] + h * job_.layout.y_axis[1];
+    }
+    void put_row(bool whole, std::int64_t d, std::int64_t h, std::int64_t from, std::int64_t to) {
+        if (from >= to) return;
+        if (job_.accumulate && f_.sliding && add_dense(whole, d, h, from, to)) return;
+        if (job_.accumulate)
+            whole ? put<true, true>(d, h, from, to) : put<false, true>(d, h, from, to);
+        else
+            whole ? put<true, false>(d, h, from, to) : put<false, false>(d, h, from, to);
+    }
+
+    // The usual layouts: windows, or lanes of a window, whose taps and values lie side by side.
+    bool add_dense(bool whole, std::int64_t d, std::int64_t h, std::int64_t from,
+                   std::int64_t to) {
+        const Layout& layout = job_.layout;
+        const std::int64_t item = sizeof(T), lanes = u_.place.lanes;
+        const bool flat = lanes == 1 && layout.i_axis[2] == 1 && layout.y_axis[2] == item;
+        const bool beside = lanes > 1 && layout.i_lane == 1 && layout.y_lane == item;
+        if (!(flat && whole) && !beside) return false;
+        std::uint8_t good[256];
+        const std::int64_t runs = flat ? 1 : to - from, count = flat ? to - from : lanes;
+        const std::int64_t apart = f_.stride[2] * layout.x_axis[2];
+        for (std::int64_t r = 0; r < runs; ++r) {
+            const std::int64_t w = from + r;
+            const char* tap = winner(d, h) + w * layout.i_axis[2];
+            const char* dy = gradient(d, h) + w * layout.y_axis[2];
+            const auto* taps = reinterpret_cast<const std::uint8_t*>(tap);
+            const T* values = reinterpret_cast<const T*>(dy);
+            const std::int64_t pitch = flat ? apart : layout.x_lane;
+            int most;
+            if (whole) {
+                most = add_run(window(d, h, w), pitch, job_.taps->bytes, taps, values, count);
+            } else {
+                list_good(d, h, w, good);
+                most = add_good(window(d, h, w), pitch, job_.taps->bytes, good, taps, values,
+                                count);
+            }
+            most_ = larger<std::int64_t>(most_, most);
+        }
+        return true;
+    }
+
+    // Which taps of a window lie inside the input; numbers beyond its taps stand at the first one.
+    void list_good(std::int64_t d, std::int64_t h, std::int64_t w, std::uint8_t* good) const {
+        const std::int64_t first[3] = {f_.first[0][d], f_.first[1][h], f_.first[2][w]};
+        int n = 0;
+        for (std::int64_t kd = 0; kd < f_.taps[0]; ++kd)
+            for (std::int64_t kh = 0; kh < f_.taps[1]; ++kh) {
+                const std::int64_t cd = first[0] + kd * f_.dilation[0],
+                                   ch = first[1] + kh * f_.dilation[1];
+                const bool row = cd >= 0 && cd < f_.size[0] && ch >= 0 && ch < f_.size[1];
+                for (std::int64_t kw = 0; kw < f_.taps[2]; ++kw) {
+                    const std::int64_t cw = first[2] + kw * f_.dilation[2];
+                    good[n++] = row && cw >= 0 && cw < f_.size[2];
                 }
             }
+        for (; n < 256; ++n) good[n] = good[0];
+    }
+
+    // Whole windows lie inside the input: a look-up and an addition each. Of others a tap may lie in
+    // the padding, and goes nowhere. Everything is a local: a store to dx might change any member,
+    // for all the compiler knows.
+    template <bool Whole, bool Add>
+    void put(std::int64_t d, std::int64_t h, std::int64_t from, std::int64_t to) {
+        const Layout& layout = job_.layout;
+        const std::int64_t tap_step = layout.i_axis[2], dy_step = layout.y_axis[2],
+                           dx_step = layout.x_axis[2], tap_lane = layout.i_lane,
+                           dy_lane = layout.y_lane, dx_lane = layout.x_lane;
+        const std::int64_t lanes = u_.place.lanes;
+        const TapTable& table = *job_.taps;
+        const std::int64_t *first = f_.first[2], *bytes = table.bytes, *step_d = table.step[0],
+                           *step_h = table.step[1], *step_w = table.step[2];
+        const std::int64_t d0 = f_.first[0][d], h0 = f_.first[1][h];
+        const std::int64_t size_d = f_.size[0], size_h = f_.size[1], size_w = f_.size[2];
+        const char *tap = winner(d, h) + from * tap_step, *dy = gradient(d, h) + from * dy_step;
+        char* const row = window(d, h, 0) - first[0] * dx_step;
+        int most = 0;
+        for (std::int64_t w = from; w < to; ++w, tap += tap_step, dy += dy_step) {
+            const std::int64_t w0 = first[w];
+            char* const base = row + w0 * dx_step;
+            for (std::int64_t l = 0; l < lanes; ++l) {
+                const int number = element<std::uint8_t>(tap + l * tap_lane);
+                most = larger(most, number);
+                if constexpr (!Whole) {
+                    const bool in_d = static_cast<std::uint64_t>(d0 + step_d[number]) <
+                                      static_cast<std::uint64_t>(size_d);
+                    const bool in_h = static_cast<std::uint64_t>(h0 + step_h[number]) <
+                                      static_cast<std::uint64_t>(size_h);
+                    const bool in_w = static_cast<std::uint64_t>(w0 + step_w[number]) <
+                                      static_cast<std::uint64_t>(size_w);
+                    if (!(in_d & in_h & in_w)) continue;
+                }
+                T& cell = *reinterpret_cast<T*>(base + bytes[number] + l * dx_lane);
+                const T v = element<T>(dy + l * dy_lane);
+                if constexpr (Add)
+                    cell = static_cast<T>(cell + v);
+                else
+                    cell = v;
+            }
         }
-}
+        most_ = larger<std::int64_t>(most_, most);
+    }
+
+    const WinnersUnit& u_;
+    const WinnersJob& job_;
+    const WindowForm& f_;
+    char* plane_;
+    std::int64_t most_ = 0;
+    std::int64_t first_whole_ = 0, last_whole_ = 0;  // columns [first, last) are whole
+};
 
 template <class T, class I> void scatter_indices(const WinnersUnit& u) {
     const WinnersJob& job = u.job;
@@ -133,10 +294,10 @@ template <class T, class I> void scatter_indices(const WinnersUnit& u) {
     });
 }
 
-template <class T> void scatter_as(const WinnersJob& job, std::int64_t unit) {
+template <class T> void scatter_as(const WinnersJob& job, std::int64_t unit, char* scratch) {
     const WinnersUnit u(job, unit);
     const Layout& layout = job.layout;
-    if (job.zero_first) {
+    if (job.zero_first && !job.pad_planes) {
         for (std::int64_t d = 0; d < job.dx_size[0]; ++d)
             for (std::int64_t h = 0; h < job.dx_size[1]; ++h) {
                 char* row =
@@ -154,23 +315,23 @@ template <class T> void scatter_as(const WinnersJob& job, std::int64_t unit) {
             }
     }
     switch (job.winners) {
-        case WinnerForm::tap8: return scatter_taps<T>(u);
+        case WinnerForm::tap8: return TapScatter<T>(u, scratch).run();
         case WinnerForm::index32: return scatter_indices<T, std::int32_t>(u);
         default: return scatter_indices<T, std::int64_t>(u);
     }
 }
 
-void scatter_winners(const WinnersJob& job, std::int64_t unit, char*) {
+void scatter_winners(const WinnersJob& job, std::int64_t unit, char* scratch) {
     switch (job.dtype) {
-        case Dtype::float32: return scatter_as<float>(job, unit);
-        case Dtype::float64: return scatter_as<double>(job, unit);
+        case Dtype::float32: return scatter_as<float>(job, unit, scratch);
+        case Dtype::float64: return scatter_as<double>(job, unit, scratch);
         default: break;
     }
     switch (size_of(job.dtype)) {  // only assigned: the bits are what matters
-        case 1: return scatter_as<std::uint8_t>(job, unit);
-        case 2: return scatter_as<std::uint16_t>(job, unit);
-        case 4: return scatter_as<std::uint32_t>(job, unit);
-        default: return scatter_as<std::uint64_t>(job, unit);
+        case 1: return scatter_as<std::uint8_t>(job, unit, scratch);
+        case 2: return scatter_as<std::uint16_t>(job, unit, scratch);
+        case 4: return scatter_as<std::uint32_t>(job, unit, scratch);
+        default: return scatter_as<std::uint64_t>(job, unit, scratch);
     }
 }
 

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "../core.h"
+#include "../plan.h"
 #include "../thread_pool.h"
 
 using namespace poolwise;
@@ -110,6 +111,39 @@ template <> Dtype dtype_of<double>() { return Dtype::float64; }
 template <> Dtype dtype_of<std::uint8_t>() { return Dtype::uint8; }
 template <> Dtype dtype_of<std::int16_t>() { return Dtype::int16; }
 template <> Dtype dtype_of<std::int64_t>() { return Dtype::int64; }
+
+// Winners told as taps: the same cells as the indices say, and the same gradient, which small windows
+// get from a kernel of their own.
+template <class T>
+void check_taps(const Plan& plan, Array& x, Array& dy, Array& by_index,
+                Array& index, const std::vector<int>& order, const int* axes,
+                const std::string& name) {
+    if (plan.form(0).cells() > 256) return;
+    Array y(dy.shape, sizeof(T), order), tap(dy.shape, 1, order), dx(x.shape, sizeof(T), order);
+    const ArrayView y_view = y.view(), tap_view = tap.view(), dy_view = dy.view();
+    const ForwardJob job{&plan, x.view(), &y_view, &tap_view, axes};
+    const ForwardKind kind{
+        dtype_of<T>(), dtype_of<T>(), {ReducerKind::max, 2, true, 0}, WinnerForm::tap8};
+    expect(pool_forward(&job, 1, kind) == Status::ok, "taps " + name);
+    const WindowForm& form = plan.form(0);
+    y.each([&](const auto& o) {
+        const std::int64_t where = index.template at<std::int64_t>(o);
+        if (where < 0) return;
+        const std::int64_t t = tap.template at<std::uint8_t>(o);
+        const std::int64_t h = form.first[1][o[1]] + t / form.taps[2] * form.dilation[1];
+        const std::int64_t w = form.first[2][o[2]] + t % form.taps[2] * form.dilation[2];
+        expect(h * form.size[2] + w == where, "tap " + name);
+    });
+    ScatterJob scatter{&plan, dx.view(), &dy_view, &tap_view, 1, axes, 2, true};
+    expect(pool_scatter(scatter, dtype_of<T>(), WinnerForm::tap8) == Status::ok, "taps " + name);
+    dx.each([&](const auto& i) {
+        expect(dx.template at<T>(i) == by_index.template at<T>(i), "gradient by taps " + name);
+    });
+    if (form.cells() == 256) return;  // every number of eight bits is a tap
+    tap.template at<std::uint8_t>({1, 0, 0, 2}) = static_cast<std::uint8_t>(form.cells());
+    expect(pool_scatter(scatter, dtype_of<T>(), WinnerForm::tap8) == Status::bad_index,
+           "bad tap " + name);
+}
 
 // x: (batch, rows, columns) or (batch, rows, columns, lanes), pooled over axes 1 and 2.
 template <class T>

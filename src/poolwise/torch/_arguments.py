@@ -7,6 +7,7 @@ look-up. `torch.compile` runs it while it traces and keeps the answer.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
 from typing import Any, TypeVar
@@ -28,12 +29,12 @@ _NAMES = ("same", "same_upper", "same_lower", "valid")
 
 def plain_value(value: Any) -> Any:
     """Return a value that can be looked up: lists as tuples, whatever counts as an int as one."""
-    if value is None or type(value) in (int, bool, str, float):
+    if value is None or isinstance(value, bool | str | float):
         return value
+    if isinstance(value, int | torch.SymInt):
+        return operator.index(value)  # of a number that is symbolic to torch.compile: its value
     if isinstance(value, list | tuple):
-        return tuple(map(plain_value, value))
-    if isinstance(value, torch.SymInt):
-        return int(value)
+        return tuple(plain_value(entry) for entry in value)
     return value
 
 
@@ -86,7 +87,9 @@ def _padding(value: object, spans: Sequence[int], ndim: int) -> Any:
     """Return padding as `Windows.sliding` takes it; plain numbers obey torch's limit."""
     if isinstance(value, str):
         if value not in _NAMES:
-            raise ValueError(f"padding must be numbers or one of {', '.join(_NAMES)}, got {value!r}")
+            raise ValueError(
+                f"padding must be numbers or one of {', '.join(_NAMES)}, got {value!r}"
+            )
         return value
     if is_sequence(value) and any(is_sequence(entry) for entry in value):  # type: ignore[attr-defined]
         pairs = as_list(value, "padding")

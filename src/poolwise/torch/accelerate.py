@@ -3,7 +3,7 @@
 Nothing is wrapped, replaced or traced: a module's class is changed in place, so the module stays the
 same object with the same parameters, hooks, names and attributes.
 
-- A pooling module of torch.nn gets the class of the same name here, a subclass of its own.
+- A pooling module of torch.nn gets a subclass whose `forward` asks poolwise.
 - A module whose `forward` calls pooling functions gets a subclass of its class whose `forward` runs
   the original under a `TorchFunctionMode` that hands those calls to poolwise. It sees every call to a
   torch function made inside, in helpers and in submodules too, whatever name it was imported under.
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from . import _calls, functional
-from .modules import SERVED
+from .modules import CALLS
 
 __all__ = ["accelerate", "restore"]
 
@@ -63,12 +63,18 @@ def _table() -> dict[Function, tuple[Function, str]]:
 
 
 FUNCTIONS = _table()
-NAMES = frozenset(name for f in FUNCTIONS for name in [getattr(f, "__name__", "")]) | {
-    f"{family}{ndim}d"
-    for ndim in (1, 2, 3)
-    for family in ("max_pool", "avg_pool", "adaptive_max_pool", "adaptive_avg_pool", "lp_pool")
-    + ("max_unpool",)
-}
+
+
+def _is_pooling(found: object) -> bool:
+    try:
+        return found in FUNCTIONS
+    except TypeError:
+        return False
+
+
+NAMES = frozenset(
+    name for space in (F, torch) for name, value in vars(space).items() if _is_pooling(value)
+)
 
 
 def serves(family: str, input: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -108,11 +114,18 @@ class _Serve(TorchFunctionMode):
     """Hands torch's pooling functions to poolwise, and leaves everything else alone."""
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         if func in FUNCTIONS:
             return answer(func, args, kwargs or {})
         return func(*args, **(kwargs or {}))
+
+
+_SERVE = _Serve()
 
 
 class _Accelerated:
@@ -139,34 +152,53 @@ def _subclass(cls: type[nn.Module]) -> type[nn.Module]:
     """Return the accelerated subclass of a class: one for all its modules."""
     made = _SUBCLASSES.get(cls)
     if made is None:
-
-        def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-            with _Serve():
-                return cls.forward(self, *args, **kwargs)
-
         members = {
-            "forward": forward,
+            "forward": _pooling_forward(cls) if cls in CALLS else _served_forward(cls),
             "_poolwise_class": cls,
             "__module__": cls.__module__,
             "__qualname__": cls.__qualname__,
             "__doc__": cls.__doc__,
         }
-        made = type(cls.__name__, (_Accelerated, cls), members)
-        _SUBCLASSES[cls] = made
+        made = _SUBCLASSES[cls] = type(cls.__name__, (_Accelerated, cls), members)
     return made
+
+
+def _pooling_forward(cls: type[nn.Module]) -> Function:
+    name, attributes = CALLS[cls]
+    function = getattr(F, name)
+    if name.startswith("max_unpool"):
+
+        def unpool(self: Any, input: Tensor, indices: Tensor, output_size: Any = None) -> Any:
+            geometry = [getattr(self, n) for n in attributes]
+            return answer(function, (input, indices, *geometry, output_size), {})
+
+        return unpool
+
+    def forward(self: Any, input: Tensor) -> Any:
+        return answer(function, (input, *[getattr(self, n) for n in attributes]), {})
+
+    return forward
+
+
+def _served_forward(cls: type[nn.Module]) -> Function:
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with _SERVE:
+            return cls.forward(self, *args, **kwargs)
+
+    return forward
 
 
 def _class_for(module: nn.Module) -> type[nn.Module] | None:
     """Return the class that serves this module, or None if it pools nothing itself."""
     cls = type(module)
-    if cls in SERVED:
-        return SERVED[cls]
-    if isinstance(module, _Accelerated) or cls in _OURS or isinstance(module, torch.jit.ScriptModule):
+    if cls in CALLS:
+        return _subclass(cls)
+    if isinstance(module, _Accelerated | torch.jit.ScriptModule) or cls.__module__ == _OURS:
         return None
     return _subclass(cls) if _mentions(cls) else None
 
 
-_OURS = frozenset(SERVED.values())
+_OURS = "poolwise.torch.modules"
 _DEEPEST = 4  # calls from forward to helper to helper that are followed
 
 
@@ -175,7 +207,7 @@ def _mentions(cls: type[nn.Module]) -> bool:
     seen: set[types.CodeType] = set()
     for base in cls.__mro__:
         own = base.__module__.partition(".")[0] == "torch"
-        if own and base not in SERVED:
+        if own and base not in CALLS:
             continue  # torch's layers pool only where they are pooling layers
         for member in vars(base).values():
             function = getattr(member, "__func__", member)
@@ -206,13 +238,6 @@ def _names_pooling(function: types.FunctionType, seen: set[types.CodeType], dept
         if _is_pooling(found) or (_is_helper(found) and _names_pooling(found, seen, depth + 1)):
             return True
     return False
-
-
-def _is_pooling(found: object) -> bool:
-    try:
-        return found in FUNCTIONS
-    except TypeError:
-        return False
 
 
 def _is_helper(found: object) -> bool:
@@ -279,12 +304,7 @@ def restore(model: M) -> M:
     for module in model.modules():
         if isinstance(module, _Accelerated):
             module.__class__ = module._poolwise_class
-        elif type(module) in _ORIGINALS:
-            module.__class__ = _ORIGINALS[type(module)]
     return model
-
-
-_ORIGINALS = {ours: original for original, ours in SERVED.items()}
 
 
 def _check_module(model: object) -> None:

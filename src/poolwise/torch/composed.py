@@ -136,7 +136,9 @@ def _divisor(grid: Grid, reducer: Reducer, like: Tensor) -> Tensor | int:
         return reducer.divisor_override
     n, total = len(grid.axes), torch.ones((), dtype=torch.int64)
     for k, axis in enumerate(grid.axes):
-        counts = torch.as_tensor((axis.divisors if reducer.count_include_pad else axis.counts).copy())
+        counts = torch.as_tensor(
+            (axis.divisors if reducer.count_include_pad else axis.counts).copy()
+        )
         total = total * _along(counts, k, n)
     return total.clamp(min=1).to(like.device, like.dtype)
 
@@ -261,7 +263,9 @@ def winners_backward(dy: Tensor, winners: Tensor, sizes: Sequence[int], windows:
     """As ``torch.ops.poolwise.winners_backward``."""
     plan, n = _plan_of(sizes, windows)
     pairs = zip(_split(dy, plan), _split(winners, plan), plan.grids, strict=True)
-    dx = dy.new_zeros((*sizes[: len(sizes) - n], math.prod(plan.input_shape)), dtype=_wide(dy.dtype))
+    dx = dy.new_zeros(
+        (*sizes[: len(sizes) - n], math.prod(plan.input_shape)), dtype=_wide(dy.dtype)
+    )
     for part, won, grid in pairs:
         flat = _flat(won, grid).flatten(-n)
         value = torch.where(flat >= 0, part.flatten(-n), 0).to(dx.dtype)

@@ -381,9 +381,7 @@ def lp_pool3d(
     return _pool(input, 3, windows, arguments.norm(norm_type))
 
 
-def adaptive_max_pool1d(
-    input: Tensor, output_size: Any, return_indices: bool = False
-) -> Any:
+def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """As `torch.nn.functional.adaptive_max_pool1d`, to the bit."""
     return _pick(input, 1, arguments.adaptive(1, output_size), "max", return_indices)
 
@@ -393,9 +391,7 @@ def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     return _pool(input, 1, arguments.adaptive(1, output_size), "mean")
 
 
-def adaptive_max_pool2d(
-    input: Tensor, output_size: Any, return_indices: bool = False
-) -> Any:
+def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """As `torch.nn.functional.adaptive_max_pool2d`, to the bit."""
     return _pick(input, 2, arguments.adaptive(2, output_size), "max", return_indices)
 
@@ -405,9 +401,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     return _pool(input, 2, arguments.adaptive(2, output_size), "mean")
 
 
-def adaptive_max_pool3d(
-    input: Tensor, output_size: Any, return_indices: bool = False
-) -> Any:
+def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """As `torch.nn.functional.adaptive_max_pool3d`, to the bit."""
     return _pick(input, 3, arguments.adaptive(3, output_size), "max", return_indices)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..windows import BinRule
@@ -32,6 +31,10 @@ _FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "AdaptiveAvgPool": ("adaptive_avg_pool", ("output_size",)),
     "LPPool": ("lp_pool", ("norm_type", "kernel_size", "stride", "ceil_mode")),
 }
+
+
+def _wanted(name: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(n for n in names if not (name == "AvgPool1d" and n == "divisor_override"))
 
 
 def _forward(function: Forward, names: tuple[str, ...]) -> Forward:
@@ -65,8 +68,7 @@ def _generate() -> dict[str, type[nn.Module]]:
     for ndim in (1, 2, 3):
         for family, (prefix, names) in _FAMILIES.items():
             name, function = f"{family}{ndim}d", f"{prefix}{ndim}d"
-            wanted = tuple(n for n in names if not (name == "AvgPool1d" and n == "divisor_override"))
-            forward = _forward(getattr(functional, function), wanted)
+            forward = _forward(getattr(functional, function), _wanted(name, names))
             made[name] = _module(getattr(nn, name), forward, name, function)
         name, function = f"MaxUnpool{ndim}d", f"max_unpool{ndim}d"
         forward = _unpool_forward(getattr(functional, function))
@@ -132,9 +134,7 @@ class SpatialPyramidPool2d(nn.Module):
         self.levels, self.reducer, self.bins = tuple(levels), reducer, bins
 
     def forward(self, input: Tensor | Sequence[Tensor]) -> Tensor:
-        return functional.spatial_pyramid_pool2d(
-            input, self.levels, self.reducer, bins=self.bins
-        )
+        return functional.spatial_pyramid_pool2d(input, self.levels, self.reducer, bins=self.bins)
 
     def extra_repr(self) -> str:
         return f"levels={self.levels}, reducer={self.reducer!r}, bins={self.bins!r}"
@@ -142,7 +142,12 @@ class SpatialPyramidPool2d(nn.Module):
 
 GENERATED = _generate()
 globals().update(GENERATED)
-# torch.nn's class -> the one that serves it
-SERVED: dict[type[nn.Module], type[nn.Module]] = {
-    getattr(torch.nn, name): module for name, module in GENERATED.items() if hasattr(torch.nn, name)
+# What `forward` of each pooling module of torch.nn hands on: the function's name, and attributes.
+CALLS: dict[type[nn.Module], tuple[str, tuple[str, ...]]] = {
+    getattr(nn, f"{family}{ndim}d"): (f"{prefix}{ndim}d", _wanted(f"{family}{ndim}d", names))
+    for ndim in (1, 2, 3)
+    for family, (prefix, names) in {
+        **_FAMILIES,
+        "MaxUnpool": ("max_unpool", ("kernel_size", "stride", "padding")),
+    }.items()
 }

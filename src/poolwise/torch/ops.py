@@ -108,9 +108,11 @@ def _check_winners(x: Tensor, winners: Tensor, windows: str) -> None:
 
 def _like_output(y: Tensor, x: Tensor, windows: str) -> Tensor:
     _, strides = _calls.output_layout(x.shape, x.stride(), windows_of(windows))
-    return y if y.stride() == strides else torch.empty_strided(
-        y.shape, strides, dtype=y.dtype, device=y.device
-    ).copy_(y)
+    return (
+        y
+        if y.stride() == strides
+        else torch.empty_strided(y.shape, strides, dtype=y.dtype, device=y.device).copy_(y)
+    )
 
 
 def _unpool(y: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -195,7 +197,9 @@ def _fake_gradient(dy: Tensor, sizes: Sequence[int]) -> Tensor:
 
 def _fake_unpool(y: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:
     shape = (*y.shape[: y.dim() - len(sizes)], *sizes)
-    return _empty(y, shape, _calls.strides_of(shape, _calls.channels_last(y.shape, y.stride())), y.dtype)
+    return _empty(
+        y, shape, _calls.strides_of(shape, _calls.channels_last(y.shape, y.stride())), y.dtype
+    )
 
 
 _FAKE: dict[str, Callable[..., Any]] = {

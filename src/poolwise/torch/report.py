@@ -91,7 +91,11 @@ class _Recorder(TorchFunctionMode):
         self.calls: list[tuple[str, Any, tuple[Any, ...], dict[str, Any]]] = []
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
         if func in FUNCTIONS:
@@ -129,8 +133,10 @@ def pooling_report(model: nn.Module, *inputs: Any, **kwargs: Any) -> PoolingRepo
     >>> [(call.where, call.function) for call in report.calls]
     [('1', 'max_pool2d')]
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     plain, faster = restore(copy.deepcopy(model)), accelerate(copy.deepcopy(model))
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
         recorded = _record(plain, inputs, kwargs)
         calls = []
         for where, function, args, options in recorded:
@@ -138,17 +144,20 @@ def pooling_report(model: nn.Module, *inputs: Any, **kwargs: Any) -> PoolingRepo
                 lambda f=function, a=args, o=options: f(*a, **o),  # type: ignore[misc]
                 lambda f=function, a=args, o=options: answer(f, a, o),  # type: ignore[misc]
             )
-            name = getattr(function, "__name__", str(function))
-            name = next((n for n in (name,) if n != "fn"), _dispatched_name(function))
-            calls.append(PoolingCall(where, name, tuple(args[0].shape), before, after))
+            calls.append(
+                PoolingCall(where, _name_of(function), tuple(args[0].shape), before, after)
+            )
         whole = _times(lambda: plain(*inputs, **kwargs), lambda: faster(*inputs, **kwargs))
     return PoolingReport(tuple(calls), *whole)
 
 
-def _dispatched_name(function: Any) -> str:
-    """torch.nn.functional's functions with return_indices are all called ``fn``."""
-    space = vars(torch.nn.functional)
-    return next((name for name, value in space.items() if value is function), "fn")
+def _name_of(function: Any) -> str:
+    """Return the name people know; torch calls those with `return_indices` all the same."""
+    for space in (torch.nn.functional, torch):
+        for name, value in vars(space).items():
+            if value is function:
+                return name
+    return getattr(function, "__name__", str(function))
 
 
 def _record(model: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
