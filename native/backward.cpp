@@ -19,9 +19,9 @@ namespace poolwise {
 
 namespace {
 
-// Measured: where more windows than this share a cell, sending each value to its winner is cheaper than
-// asking every window of every cell. Half types would be scattered in a second, wider array; channels
-// that lie beside each other are asked a vector at a time.
+// Measured: where more windows than this share a cell, sending each value to its winner is cheaper
+// than asking every window of every cell. Half types would be scattered in a second, wider array;
+// channels that lie beside each other are asked a vector at a time.
 std::int64_t winners_shared(const ScatterJob& in, Dtype dtype) {
     if (is_sixteen_bit_float(dtype)) return most_shares;
     const std::int64_t step = in.dx.strides[in.axes[in.axis_count - 1]];
@@ -182,10 +182,10 @@ TapTable tap_table(const WindowForm& form, const Layout& layout, std::int64_t it
     const std::int64_t cells = form.cells();
     for (int a = 0; a < 3; ++a)
         table.padded[a] =
-            std::max(form.size[a] + form.pad[a],
-                     (form.count[a] - 1) * form.stride[a] + (form.taps[a] - 1) * form.dilation[a] + 1);
-    const std::int64_t apart[3] = {item * table.padded[2] * table.padded[1],
-                                   item * table.padded[2], item};
+            std::max(form.size[a] + form.pad[a], (form.count[a] - 1) * form.stride[a] +
+                                                     (form.taps[a] - 1) * form.dilation[a] + 1);
+    const std::int64_t apart[3] = {item * table.padded[2] * table.padded[1], item * table.padded[2],
+                                   item};
     for (std::int64_t tap = 0; tap < 256; ++tap) {
         std::int64_t rest = tap < cells ? tap : 0;
         table.bytes[tap] = table.padded_bytes[tap] = 0;
@@ -337,8 +337,7 @@ Status pool_scatter(const ScatterJob& in, Dtype dtype, WinnerForm form) {
             suits_spread(in.plan->form(0), winners_shared(in, dtype)))
             return spread(*in.plan, in.dx, in.dy[0], &in.winners[0], in.axes, dtype,
                           {ReducerKind::sum});
-        Status status =
-            form == WinnerForm::tap8 ? Status::ok : check_winners(in, dtype, form);
+        Status status = form == WinnerForm::tap8 ? Status::ok : check_winners(in, dtype, form);
         if (status != Status::ok) return status;
         if (!is_sixteen_bit_float(dtype) || !in.accumulate)
             return write_winners(in, in.dx, in.dy, dtype, form);

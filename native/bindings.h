@@ -78,7 +78,8 @@ inline void raise(Status status) {
     switch (status) {
         case Status::ok: return;
         case Status::out_of_memory: throw std::bad_alloc();
-        case Status::bad_index: throw nb::value_error(
+        case Status::bad_index:
+            throw nb::value_error(
                 "indices must lie inside the pooled axes (and winners inside their windows); one "
                 "does not");
         case Status::bad_argument:

@@ -63,7 +63,7 @@ class ForwardCall {
                 const nb::tuple& axes, const char* reducer, double p, bool count_include_pad,
                 std::int64_t divisor, int threads)
         : plan_(std::move(plan)), threads_(threads) {
-        const ThreadLimit limit(threads_);
+        const ThreadLimit limit(threads_, true);
         const View x_view = view_of(x);
         const Views y_views(ys, plan_->grid_count());
         const bool indexed = *winners != '\0';
@@ -83,7 +83,7 @@ class ForwardCall {
         Status status;
         {
             const Released released;
-            const ThreadLimit limit(threads_);
+            const ThreadLimit limit(threads_, true);
             status =
                 call_->run(static_cast<const char*>(address(x)), static_cast<char*>(address(y)),
                            static_cast<char*>(address(winners)));
@@ -116,7 +116,7 @@ class BackwardCall {
         Status status;
         {
             const Released released;
-            const ThreadLimit limit(threads_);
+            const ThreadLimit limit(threads_, true);
             const std::vector<ArrayView> dys = dys_.at(address(dy)), xs = extra_.at(address(x));
             const BackwardJob job{plan_.get(), dx_.at(address(dx)), dys.data(), axes_.data(),
                                   xs.empty() ? ArrayView{} : xs[0]};
@@ -156,7 +156,7 @@ class ScatterCall {
         Status status;
         {
             const Released released;
-            const ThreadLimit limit(threads_);
+            const ThreadLimit limit(threads_, true);
             const std::vector<ArrayView> dys = dys_.at(address(dy)),
                                          places = winners_.at(address(winners));
             ScatterJob job;
@@ -203,6 +203,8 @@ class ScatterCall {
 }  // namespace
 
 void bind_calls(nb::module_& m) {
+    // The address of a GOMP_parallel, or 0: calls by address run on its threads.
+    m.def("lend_team", [](std::uintptr_t team) { lend_team(reinterpret_cast<Team>(team)); });
     nb::class_<ForwardCall>(m, "ForwardCall")
         .def(nb::init<std::shared_ptr<Plan>, nb::handle, const char*, const nb::tuple&, const char*,
                       const char*, const nb::tuple&, const nb::tuple&, const char*, double, bool,

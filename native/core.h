@@ -111,17 +111,29 @@ Status pool_scatter(const ScatterJob& job, Dtype dtype, WinnerForm form);
 void set_num_threads(int count);
 int get_num_threads();
 
-// For as long as it lives, calls of this thread use `count` threads instead; 0 changes nothing.
+// Somebody else's threads: runs body(data) on `threads` of them at once, the calling one among
+// them, and returns when all have. (The signature of OpenMP's GOMP_parallel, flags 0.)
+using Team = void (*)(void (*body)(void*), void* data, unsigned threads, unsigned flags);
+
+// Lends the core a team, or takes it back (null). A forked child does not have it: its parent's
+// threads do not exist there.
+void lend_team(Team team);
+
+// For as long as it lives, calls of this thread use `count` threads instead (0 changes nothing), of
+// the team that was lent, if any, rather than of our own pool. Two sets of threads on the same
+// cores, one of which spins while it waits, cost more than most poolings.
 class ThreadLimit {
   public:
-    explicit ThreadLimit(int count);
+    ThreadLimit(int count, bool of_team);
     ~ThreadLimit();
     ThreadLimit(const ThreadLimit&) = delete;
     ThreadLimit& operator=(const ThreadLimit&) = delete;
 
   private:
-    int before_;
+    int count_before_;
+    bool team_before_;
 };
+Team current_team();                        // null: the pool's threads
 const char* chosen_isa();                   // what dispatch selected
 const char* last_run_isa();                 // what the last kernel was really compiled for
 std::vector<const char*> available_isas();  // on this machine, slowest first

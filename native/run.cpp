@@ -66,7 +66,10 @@ Status run_batches(const std::vector<Batch>& batches, std::int64_t bytes) {
         thread_scratch.trim();
     };
     try {
-        process_pool().parallel_for(units, grain, threads, run);
+        if (Team team = current_team())
+            parallel_for(team, units, grain, threads, run);
+        else
+            process_pool().parallel_for(units, grain, threads, run);
     } catch (const std::bad_alloc&) {
         return Status::out_of_memory;
     }

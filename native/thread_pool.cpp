@@ -132,6 +132,26 @@ void ThreadPool::parallel_for(std::int64_t count, std::int64_t grain, int thread
     if (loop->error) std::rethrow_exception(loop->error);
 }
 
+void parallel_for(void (*team)(void (*)(void*), void*, unsigned, unsigned), std::int64_t count,
+                  std::int64_t grain, int threads,
+                  const std::function<void(std::int64_t, std::int64_t)>& body) {
+    if (count <= 0) return;
+    if (grain < 1) grain = 1;
+    const std::int64_t chunks = (count + grain - 1) / grain;
+    if (chunks == 1 || threads <= 1) {
+        body(0, count);
+        return;
+    }
+    Loop loop;
+    loop.count = count;
+    loop.grain = grain;
+    loop.body = &body;
+    const auto most = static_cast<std::int64_t>(threads);
+    team([](void* shared) { static_cast<Loop*>(shared)->run(); }, &loop,
+         static_cast<unsigned>(chunks < most ? chunks : most), 0);
+    if (loop.error) std::rethrow_exception(loop.error);
+}
+
 namespace {
 
 // Never destroyed while threads may use it; ended by shutdown() from whoever loaded the core.

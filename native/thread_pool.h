@@ -52,6 +52,11 @@ class ThreadPool {
     bool leaving_ = false;
 };
 
+// The same on a team of threads that somebody else lent.
+void parallel_for(void (*team)(void (*)(void*), void*, unsigned, unsigned), std::int64_t count,
+                  std::int64_t grain, int threads,
+                  const std::function<void(std::int64_t, std::int64_t)>& body);
+
 // The process's pool. A forked child gets a fresh one: its parent's threads do not exist there.
 ThreadPool& process_pool();
 

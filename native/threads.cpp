@@ -6,6 +6,9 @@
 
 #include "core.h"
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
 #if defined(__linux__)
 #include <sched.h>
 #endif
@@ -41,13 +44,30 @@ std::atomic<int>& threads() {
 }
 
 thread_local int limit = 0;
+thread_local bool of_lent_team = false;
+std::atomic<Team> lent_team{nullptr};
 
 }  // namespace
 
-ThreadLimit::ThreadLimit(int count) : before_(limit) {
-    if (count > 0) limit = count < most_threads ? count : most_threads;
+void lend_team(Team team) {
+#if defined(__unix__) || defined(__APPLE__)
+    static const int registered =
+        pthread_atfork(nullptr, nullptr, [] { lent_team.store(nullptr); });
+    (void)registered;
+#endif
+    lent_team.store(team);
 }
-ThreadLimit::~ThreadLimit() { limit = before_; }
+Team current_team() { return of_lent_team ? lent_team.load(std::memory_order_relaxed) : nullptr; }
+
+ThreadLimit::ThreadLimit(int count, bool of_team)
+    : count_before_(limit), team_before_(of_lent_team) {
+    if (count > 0) limit = count < most_threads ? count : most_threads;
+    of_lent_team = of_team;
+}
+ThreadLimit::~ThreadLimit() {
+    limit = count_before_;
+    of_lent_team = team_before_;
+}
 
 void set_num_threads(int count) {
     threads().store(count < 1 ? 1 : count > most_threads ? most_threads : count);

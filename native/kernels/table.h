@@ -139,8 +139,8 @@ struct SpreadJob {
     bool* bad = nullptr;  // set when a tap is none of the window's
 };
 
-// Where each tap of a window lies, seen from the window's first cell. A number that is no tap of the
-// window stands at the first cell.
+// Where each tap of a window lies, seen from the window's first cell. A number that is no tap of
+// the window stands at the first cell.
 struct TapTable {
     std::int64_t step[3][256], bytes[256];
     // The same over a plane that has room for all of the padding, and that plane's sizes.

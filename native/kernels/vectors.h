@@ -100,8 +100,8 @@ inline void scan_run(const T* source, std::int64_t n, Visit&& visit) {
     for (std::int64_t i = 0; i < n; ++i) visit(Vec<T, sizeof(T)>{source[i]});
 }
 
-// Whether NaN were among the elements it was shown: one unordered comparison per vector, of whatever
-// size, and the result looked at once.
+// Whether NaN were among the elements it was shown: one unordered comparison per vector, of
+// whatever size, and the result looked at once.
 template <class T> struct NaNWatch {
     Vec<TapInt<T>> seen{};
     Vec<TapInt<T>, 32> seen_half{};

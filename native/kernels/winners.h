@@ -72,7 +72,8 @@ bool winners_in_range(const WinnersJob& job, std::int64_t unit) {
 // Value n of a run goes to the cell of its tap in a window that starts at base + n * pitch bytes.
 // Returns the largest number among the taps.
 template <class T>
-POOLWISE_APART int add_run(char* base, std::int64_t pitch, const std::int64_t* POOLWISE_RESTRICT bytes,
+POOLWISE_APART int add_run(char* base, std::int64_t pitch,
+                           const std::int64_t* POOLWISE_RESTRICT bytes,
                            const std::uint8_t* POOLWISE_RESTRICT tap,
                            const T* POOLWISE_RESTRICT value, std::int64_t count) {
     int most = 0;
@@ -86,7 +87,8 @@ POOLWISE_APART int add_run(char* base, std::int64_t pitch, const std::int64_t* P
 
 // The same where only the taps that `good` lists lie inside the input.
 template <class T>
-POOLWISE_APART int add_good(char* base, std::int64_t pitch, const std::int64_t* POOLWISE_RESTRICT bytes,
+POOLWISE_APART int add_good(char* base, std::int64_t pitch,
+                            const std::int64_t* POOLWISE_RESTRICT bytes,
                             const std::uint8_t* POOLWISE_RESTRICT good,
                             const std::uint8_t* POOLWISE_RESTRICT tap,
                             const T* POOLWISE_RESTRICT value, std::int64_t count) {
@@ -117,8 +119,8 @@ template <class T> class TapScatter {
     }
 
   private:
-    // Into a plane that has its padding, where every window is whole; then the input's part of it is
-    // copied out. What lands in the padding is dropped with it.
+    // Into a plane that has its padding, where every window is whole; then the input's part of it
+    // is copied out. What lands in the padding is dropped with it.
     void run_padded() {
         const TapTable& table = *job_.taps;
         const std::int64_t item = sizeof(T), row = table.padded[2] * item,
@@ -127,19 +129,17 @@ template <class T> class TapScatter {
         for (std::int64_t d = 0; d < f_.count[0]; ++d)
             for (std::int64_t h = 0; h < f_.count[1]; ++h) {
                 char* const base = plane_ + d * f_.stride[0] * plane + h * f_.stride[1] * row;
-                const int most =
-                    add_run(base, f_.stride[2] * item, table.padded_bytes,
-                            reinterpret_cast<const std::uint8_t*>(winner(d, h)),
-                            reinterpret_cast<const T*>(gradient(d, h)), f_.count[2]);
+                const int most = add_run(base, f_.stride[2] * item, table.padded_bytes,
+                                         reinterpret_cast<const std::uint8_t*>(winner(d, h)),
+                                         reinterpret_cast<const T*>(gradient(d, h)), f_.count[2]);
                 most_ = larger<std::int64_t>(most_, most);
             }
         const std::int64_t* to = job_.layout.x_axis;
         for (std::int64_t d = 0; d < f_.size[0]; ++d)
             for (std::int64_t h = 0; h < f_.size[1]; ++h) {
-                const char* from = plane_ + (d + f_.pad[0]) * plane + (h + f_.pad[1]) * row +
-                                   f_.pad[2] * item;
-                char* const target =
-                    const_cast<char*>(u_.place.x[0]) + d * to[0] + h * to[1];
+                const char* from =
+                    plane_ + (d + f_.pad[0]) * plane + (h + f_.pad[1]) * row + f_.pad[2] * item;
+                char* const target = const_cast<char*>(u_.place.x[0]) + d * to[0] + h * to[1];
                 store_run<T, T>(reinterpret_cast<const T*>(from), f_.size[2], target, to[2]);
             }
     }
@@ -184,8 +184,7 @@ template <class T> class TapScatter {
     }
 
     // The usual layouts: windows, or lanes of a window, whose taps and values lie side by side.
-    bool add_dense(bool whole, std::int64_t d, std::int64_t h, std::int64_t from,
-                   std::int64_t to) {
+    bool add_dense(bool whole, std::int64_t d, std::int64_t h, std::int64_t from, std::int64_t to) {
         const Layout& layout = job_.layout;
         const std::int64_t item = sizeof(T), lanes = u_.place.lanes;
         const bool flat = lanes == 1 && layout.i_axis[2] == 1 && layout.y_axis[2] == item;
@@ -206,8 +205,8 @@ template <class T> class TapScatter {
                 most = add_run(window(d, h, w), pitch, job_.taps->bytes, taps, values, count);
             } else {
                 list_good(d, h, w, good);
-                most = add_good(window(d, h, w), pitch, job_.taps->bytes, good, taps, values,
-                                count);
+                most =
+                    add_good(window(d, h, w), pitch, job_.taps->bytes, good, taps, values, count);
             }
             most_ = larger<std::int64_t>(most_, most);
         }
@@ -231,9 +230,9 @@ template <class T> class TapScatter {
         for (; n < 256; ++n) good[n] = good[0];
     }
 
-    // Whole windows lie inside the input: a look-up and an addition each. Of others a tap may lie in
-    // the padding, and goes nowhere. Everything is a local: a store to dx might change any member,
-    // for all the compiler knows.
+    // Whole windows lie inside the input: a look-up and an addition each. Of others a tap may lie
+    // in the padding, and goes nowhere. Everything is a local: a store to dx might change any
+    // member, for all the compiler knows.
     template <bool Whole, bool Add>
     void put(std::int64_t d, std::int64_t h, std::int64_t from, std::int64_t to) {
         const Layout& layout = job_.layout;

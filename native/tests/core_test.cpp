@@ -112,12 +112,11 @@ template <> Dtype dtype_of<std::uint8_t>() { return Dtype::uint8; }
 template <> Dtype dtype_of<std::int16_t>() { return Dtype::int16; }
 template <> Dtype dtype_of<std::int64_t>() { return Dtype::int64; }
 
-// Winners told as taps: the same cells as the indices say, and the same gradient, which small windows
-// get from a kernel of their own.
+// Winners told as taps: the same cells as the indices say, and the same gradient, which small
+// windows get from a kernel of their own.
 template <class T>
-void check_taps(const Plan& plan, Array& x, Array& dy, Array& by_index,
-                Array& index, const std::vector<int>& order, const int* axes,
-                const std::string& name) {
+void check_taps(const Plan& plan, Array& x, Array& dy, Array& by_index, Array& index,
+                const std::vector<int>& order, const int* axes, const std::string& name) {
     if (plan.form(0).cells() > 256) return;
     Array y(dy.shape, sizeof(T), order), tap(dy.shape, 1, order), dx(x.shape, sizeof(T), order);
     const ArrayView y_view = y.view(), tap_view = tap.view(), dy_view = dy.view();

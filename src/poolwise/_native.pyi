@@ -61,6 +61,70 @@ def scatter(
     axes: tuple[int, ...],
     accumulate: bool,
 ) -> None: ...
+
+# shape, strides in bytes, offset in bytes from the address given to `run`
+View = tuple[tuple[int, ...], tuple[int, ...], int]
+
+class ForwardCall:
+    """A forward call by address: `run(x, y, winners)`, 0 for no winners. May run in many threads."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        x: View,
+        x_dtype: str,
+        ys: tuple[View, ...],
+        y_dtype: str,
+        winners: str,  # "tap8", "index32", "index64", or "" for none
+        winner_views: tuple[View, ...],
+        axes: tuple[int, ...],
+        reducer: str,
+        p: float,
+        count_include_pad: bool,
+        divisor: int,
+        threads: int,
+        /,
+    ) -> None: ...
+    def run(self, x: int, y: int, winners: int, /) -> None: ...
+
+class BackwardCall:
+    """The gradient of sum, mean and lp by address: `run(dx, dy, x)`; x for lp alone."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        dx: View,
+        dtype: str,
+        dys: tuple[View, ...],
+        axes: tuple[int, ...],
+        reducer: str,
+        p: float,
+        count_include_pad: bool,
+        divisor: int,
+        x: tuple[View, ...],
+        threads: int,
+        /,
+    ) -> None: ...
+    def run(self, dx: int, dy: int, x: int, /) -> None: ...
+
+class ScatterCall:
+    """Winners' gradients, or unpooling, by address: `run(dx, dy, winners)`."""
+
+    def __init__(
+        self,
+        plan: Plan | None,
+        dx: View,
+        dtype: str,
+        dys: tuple[View, ...],
+        winners: str,
+        winner_views: tuple[View, ...],
+        axes: tuple[int, ...],
+        accumulate: bool,
+        threads: int,
+    ) -> None: ...
+    def run(self, dx: int, dy: int, winners: int, /) -> None: ...
+
+def lend_team(address: int) -> None: ...
 def set_num_threads(count: int) -> None: ...
 def get_num_threads() -> int: ...
 def config() -> dict[str, Any]: ...

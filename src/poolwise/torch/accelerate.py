@@ -1,12 +1,12 @@
-"""`accelerate`: every pooling of a model that runs on a CPU, served by poolwise; `restore` undoes it.
+"""`accelerate`: a model's poolings on a CPU, all served by poolwise; `restore` undoes it.
 
-Nothing is wrapped, replaced or traced: a module's class is changed in place, so the module stays the
-same object with the same parameters, hooks, names and attributes.
+Nothing is wrapped, replaced or traced: a module's class is changed in place, so the module stays
+the same object with the same parameters, hooks, names and attributes.
 
 - A pooling module of torch.nn gets a subclass whose `forward` asks poolwise.
 - A module whose `forward` calls pooling functions gets a subclass of its class whose `forward` runs
-  the original under a `TorchFunctionMode` that hands those calls to poolwise. It sees every call to a
-  torch function made inside, in helpers and in submodules too, whatever name it was imported under.
+  the original under a `TorchFunctionMode` that hands those calls to poolwise. It sees every call to
+  a torch function made inside, in helpers and in submodules too, whatever name it goes by.
 
 Which modules those are is read from their code (`_mentions`). A call that poolwise does not serve
 (another device, quantised or complex numbers, arguments whose answer would differ) goes to torch.
@@ -17,14 +17,14 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from . import _calls, functional
+from . import _layout, functional
 from .modules import CALLS
 
 __all__ = ["accelerate", "restore"]
@@ -81,7 +81,7 @@ def serves(family: str, input: object, args: tuple[Any, ...], kwargs: dict[str, 
     """Whether poolwise answers this call, and as torch would."""
     if not isinstance(input, Tensor) or input.device.type != "cpu":
         return False
-    if input.layout != torch.strided or input.is_nested or input.dtype not in _calls.CORE_NAMES:
+    if input.layout != torch.strided or input.is_nested or input.dtype not in _layout.CORE_NAMES:
         return False
     if family in ("max_pool", "adaptive_max_pool", "max_unpool"):
         return True
@@ -240,7 +240,7 @@ def _names_pooling(function: types.FunctionType, seen: set[types.CodeType], dept
     return False
 
 
-def _is_helper(found: object) -> bool:
+def _is_helper(found: object) -> TypeGuard[types.FunctionType]:
     return isinstance(found, types.FunctionType) and not found.__module__.startswith("torch.")
 
 
@@ -302,8 +302,9 @@ def restore(model: M) -> M:
     """
     _check_module(model)
     for module in model.modules():
-        if isinstance(module, _Accelerated):
-            module.__class__ = module._poolwise_class
+        original = getattr(type(module), "_poolwise_class", None)
+        if original is not None:
+            module.__class__ = original
     return model
 
 

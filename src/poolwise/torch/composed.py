@@ -2,9 +2,9 @@
 
 One loop serves every window and reducer: an axis is reduced tap by tap, tap k of all windows being
 one `index_select`, the last axis first, so that "the earlier operand wins" is row-major order here
-too. The cost grows with the window, and the results are those of the core to rounding, with the same
-rules for NaN, ties and padding. Each function has the signature of the operator of its name, and
-runs on any device, the CPU included, which is how it is tested.
+too. The cost grows with the window, and the results are those of the core to rounding, with the
+same rules for NaN, ties and padding. Each function has the signature of the operator of its name,
+and runs on any device, the CPU included, which is how it is tested.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from .._axis import AxisPlan
 from ..reducers import Reducer
 from ..windows import Grid, Plan
-from ._calls import WINNER_DTYPES, pooled_ndim, result_dtype, winner_form
+from ._layout import WINNER_DTYPES, pooled_ndim, result_dtype, winner_form
 from .spelling import reducer_of, windows_of
 
 __all__ = [

@@ -1,6 +1,6 @@
 """Pooling functions with the names, arguments and defaults of `torch.nn.functional`.
 
-Each public function is a line on one of the four paths below: pool, pool with indices, a spatial
+Each public function is a line on one of the paths of `_paths`: pool, pool with indices, a spatial
 pyramid, unpool. Beyond torch's own: min and sum pooling, "same" and asymmetric padding, dilated
 means, integers, and pyramids of maps of any size. docs/torch.md says what is the same as torch's
 to the bit, and what to rounding.
@@ -17,68 +17,10 @@ from torch import Tensor
 from .._checks import show
 from ..windows import BinRule
 from . import _arguments as arguments
-from . import _calls, ops
-
-_is_compiling = torch.compiler.is_compiling
+from . import _paths
 
 _Ints = int | Sequence[int]
 _Padding = int | Sequence[int] | Sequence[tuple[int, int]] | str
-
-
-# ---- the four paths
-
-
-def _pool(input: Tensor, ndim: int, windows: str, reducer: str) -> Tensor:
-    if ndim == 3:
-        input = _autocast(input)
-    if not _is_compiling() and type(input) is Tensor and ops.plain(input):
-        return ops.pool_plain(input, ndim, windows, reducer)
-    _check_input(input, ndim)
-    if reducer in ("max", "min") and input.requires_grad and torch.is_grad_enabled():
-        # The winners, of one byte each, are all that the way back needs.
-        return ops.call("pool_winners", input, windows, reducer, False)[0]  # type: ignore[no-any-return]
-    return ops.call("pool", input, windows, reducer)  # type: ignore[no-any-return]
-
-
-def _autocast(input: Tensor) -> Tensor:
-    """Widen half types where torch's autocast does on a CPU: 3-D pooling, and unpooling."""
-    if (
-        isinstance(input, Tensor)
-        and input.dtype in (torch.float16, torch.bfloat16)
-        and input.device.type == "cpu"
-        and torch.is_autocast_enabled("cpu")
-    ):
-        return input.float()
-    return input
-
-
-def _check_input(input: Tensor, ndim: int) -> None:
-    if not isinstance(input, Tensor):
-        raise TypeError(f"input must be a torch.Tensor, got {show(input)}")
-    _calls.check_sizes(input.shape, ndim)
-
-
-def _mean(
-    input: Tensor, ndim: int, windows: str, count_include_pad: bool, divisor: int | None
-) -> Tensor:
-    if divisor is not None and isinstance(divisor, int) and divisor < 0:  # torch takes those too
-        return -_mean(input, ndim, windows, count_include_pad, -divisor)
-    return _pool(input, ndim, windows, arguments.mean(count_include_pad, divisor))
-
-
-def _pick(
-    input: Tensor, ndim: int, windows: str, reducer: str, return_indices: bool
-) -> Tensor | tuple[Tensor, Tensor]:
-    if not return_indices:
-        return _pool(input, ndim, windows, reducer)
-    if ndim == 3:
-        input = _autocast(input)
-    _check_input(input, ndim)
-    y, indices = ops.call("pool_winners", input, windows, reducer, True)
-    return y, indices
-
-
-# ---- the public functions
 
 
 def max_pool1d(
@@ -92,7 +34,7 @@ def max_pool1d(
 ) -> Any:
     """As `torch.nn.functional.max_pool1d`; see :func:`max_pool2d`."""
     windows = arguments.sliding(1, kernel_size, stride, padding, dilation, ceil_mode)
-    return _pick(input, 1, windows, "max", return_indices)
+    return _paths.pick(input, 1, windows, "max", return_indices)
 
 
 def max_pool2d(
@@ -133,9 +75,9 @@ def max_pool2d(
 
     Notes
     -----
-    ``y[i] = max(x[j] for j in window i)``. Equal to `torch.nn.functional.max_pool2d` to the bit: the
-    first of equals wins, NaN comes through, and its index is the last NaN's. For its gradient one
-    byte per output is kept where the window has at most 256 cells.
+    ``y[i] = max(x[j] for j in window i)``. Equal to `torch.nn.functional.max_pool2d` to the bit:
+    the first of equals wins, NaN comes through, and its index is the last NaN's. For its gradient
+    one byte per output is kept where the window has at most 256 cells.
 
     Examples
     --------
@@ -145,7 +87,7 @@ def max_pool2d(
              [13., 15.]]])
     """
     windows = arguments.sliding(2, kernel_size, stride, padding, dilation, ceil_mode)
-    return _pick(input, 2, windows, "max", return_indices)
+    return _paths.pick(input, 2, windows, "max", return_indices)
 
 
 def max_pool3d(
@@ -159,7 +101,7 @@ def max_pool3d(
 ) -> Any:
     """As `torch.nn.functional.max_pool3d`; see :func:`max_pool2d`."""
     windows = arguments.sliding(3, kernel_size, stride, padding, dilation, ceil_mode)
-    return _pick(input, 3, windows, "max", return_indices)
+    return _paths.pick(input, 3, windows, "max", return_indices)
 
 
 def min_pool1d(
@@ -173,7 +115,7 @@ def min_pool1d(
 ) -> Any:
     """The smallest of each window: `max_pool1d` of the other end; see :func:`max_pool2d`."""
     windows = arguments.sliding(1, kernel_size, stride, padding, dilation, ceil_mode)
-    return _pick(input, 1, windows, "min", return_indices)
+    return _paths.pick(input, 1, windows, "min", return_indices)
 
 
 def min_pool2d(
@@ -187,7 +129,7 @@ def min_pool2d(
 ) -> Any:
     """The smallest of each window: `max_pool2d` of the other end; see :func:`max_pool2d`."""
     windows = arguments.sliding(2, kernel_size, stride, padding, dilation, ceil_mode)
-    return _pick(input, 2, windows, "min", return_indices)
+    return _paths.pick(input, 2, windows, "min", return_indices)
 
 
 def min_pool3d(
@@ -201,7 +143,7 @@ def min_pool3d(
 ) -> Any:
     """The smallest of each window: `max_pool3d` of the other end; see :func:`max_pool2d`."""
     windows = arguments.sliding(3, kernel_size, stride, padding, dilation, ceil_mode)
-    return _pick(input, 3, windows, "min", return_indices)
+    return _paths.pick(input, 3, windows, "min", return_indices)
 
 
 def avg_pool1d(
@@ -216,7 +158,7 @@ def avg_pool1d(
 ) -> Tensor:
     """As `torch.nn.functional.avg_pool1d`, with dilation; see :func:`avg_pool2d`."""
     windows = arguments.sliding(1, kernel_size, stride, padding, dilation, ceil_mode)
-    return _mean(input, 1, windows, count_include_pad, None)
+    return _paths.mean(input, 1, windows, count_include_pad, None)
 
 
 def avg_pool2d(
@@ -255,7 +197,7 @@ def avg_pool2d(
              [10.5000, 12.5000]]])
     """
     windows = arguments.sliding(2, kernel_size, stride, padding, dilation, ceil_mode)
-    return _mean(input, 2, windows, count_include_pad, divisor_override)
+    return _paths.mean(input, 2, windows, count_include_pad, divisor_override)
 
 
 def avg_pool3d(
@@ -271,7 +213,7 @@ def avg_pool3d(
 ) -> Tensor:
     """As `torch.nn.functional.avg_pool3d`, with dilation; see :func:`avg_pool2d`."""
     windows = arguments.sliding(3, kernel_size, stride, padding, dilation, ceil_mode)
-    return _mean(input, 3, windows, count_include_pad, divisor_override)
+    return _paths.mean(input, 3, windows, count_include_pad, divisor_override)
 
 
 def sum_pool1d(
@@ -284,7 +226,7 @@ def sum_pool1d(
 ) -> Tensor:
     """Return the sum of each window; see :func:`sum_pool2d`."""
     windows = arguments.sliding(1, kernel_size, stride, padding, dilation, ceil_mode)
-    return _pool(input, 1, windows, "sum")
+    return _paths.pool(input, 1, windows, "sum")
 
 
 def sum_pool2d(
@@ -310,7 +252,7 @@ def sum_pool2d(
              [4, 4]]])
     """
     windows = arguments.sliding(2, kernel_size, stride, padding, dilation, ceil_mode)
-    return _pool(input, 2, windows, "sum")
+    return _paths.pool(input, 2, windows, "sum")
 
 
 def sum_pool3d(
@@ -323,7 +265,7 @@ def sum_pool3d(
 ) -> Tensor:
     """Return the sum of each window; see :func:`sum_pool2d`."""
     windows = arguments.sliding(3, kernel_size, stride, padding, dilation, ceil_mode)
-    return _pool(input, 3, windows, "sum")
+    return _paths.pool(input, 3, windows, "sum")
 
 
 def lp_pool1d(
@@ -335,7 +277,7 @@ def lp_pool1d(
 ) -> Tensor:
     """Return the p-norm of each window; see :func:`lp_pool2d`."""
     windows = arguments.sliding(1, kernel_size, stride, 0, 1, ceil_mode)
-    return _pool(input, 1, windows, arguments.norm(norm_type))
+    return _paths.pool(input, 1, windows, arguments.norm(norm_type))
 
 
 def lp_pool2d(
@@ -366,7 +308,7 @@ def lp_pool2d(
     tensor([[[5.]]])
     """
     windows = arguments.sliding(2, kernel_size, stride, 0, 1, ceil_mode)
-    return _pool(input, 2, windows, arguments.norm(norm_type))
+    return _paths.pool(input, 2, windows, arguments.norm(norm_type))
 
 
 def lp_pool3d(
@@ -378,37 +320,37 @@ def lp_pool3d(
 ) -> Tensor:
     """Return the p-norm of each window; see :func:`lp_pool2d`."""
     windows = arguments.sliding(3, kernel_size, stride, 0, 1, ceil_mode)
-    return _pool(input, 3, windows, arguments.norm(norm_type))
+    return _paths.pool(input, 3, windows, arguments.norm(norm_type))
 
 
 def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """As `torch.nn.functional.adaptive_max_pool1d`, to the bit."""
-    return _pick(input, 1, arguments.adaptive(1, output_size), "max", return_indices)
+    return _paths.pick(input, 1, arguments.adaptive(1, output_size), "max", return_indices)
 
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     """As `torch.nn.functional.adaptive_avg_pool1d`, to rounding."""
-    return _pool(input, 1, arguments.adaptive(1, output_size), "mean")
+    return _paths.pool(input, 1, arguments.adaptive(1, output_size), "mean")
 
 
 def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """As `torch.nn.functional.adaptive_max_pool2d`, to the bit."""
-    return _pick(input, 2, arguments.adaptive(2, output_size), "max", return_indices)
+    return _paths.pick(input, 2, arguments.adaptive(2, output_size), "max", return_indices)
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """As `torch.nn.functional.adaptive_avg_pool2d`, to rounding."""
-    return _pool(input, 2, arguments.adaptive(2, output_size), "mean")
+    return _paths.pool(input, 2, arguments.adaptive(2, output_size), "mean")
 
 
 def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """As `torch.nn.functional.adaptive_max_pool3d`, to the bit."""
-    return _pick(input, 3, arguments.adaptive(3, output_size), "max", return_indices)
+    return _paths.pick(input, 3, arguments.adaptive(3, output_size), "max", return_indices)
 
 
 def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """As `torch.nn.functional.adaptive_avg_pool3d`, to rounding."""
-    return _pool(input, 3, arguments.adaptive(3, output_size), "mean")
+    return _paths.pool(input, 3, arguments.adaptive(3, output_size), "mean")
 
 
 def spatial_pyramid_pool2d(
@@ -452,47 +394,27 @@ def spatial_pyramid_pool2d(
     """
     windows, counts = arguments.pyramid(levels, bins)
     spelled = arguments.named(reducer)
-    if isinstance(input, Tensor) and input.is_nested:
-        input = input.unbind()
-    if isinstance(input, list | tuple):
-        if not input:
-            raise ValueError("input is an empty list; give at least one map (C, H, W)")
-        for i, one in enumerate(input):
-            if not isinstance(one, Tensor) or one.dim() != 3:
-                raise ValueError(f"input[{i}] must be a map (C, H, W), got {show(one)}")
-            if len(one) != len(input[0]) or one.dtype != input[0].dtype:
-                raise ValueError(
-                    f"input[{i}] has {len(one)} channels of {one.dtype}, but input[0] has "
-                    f"{len(input[0])} of {input[0].dtype}; give maps of one layer"
-                )
-        rows = [_level_order(_pool(one, 2, windows, spelled), counts) for one in input]
-        return torch.stack(rows)
-    return _level_order(_pool(input, 2, windows, spelled), counts)
+    if isinstance(input, Tensor) and not input.is_nested:
+        return _paths.level_order(_paths.pool(input, 2, windows, spelled), counts)
+    maps = input.unbind() if isinstance(input, Tensor) else input
+    _check_maps(maps)
+    rows = [_paths.level_order(_paths.pool(one, 2, windows, spelled), counts) for one in maps]
+    return torch.stack(rows)
 
 
-def _level_order(y: Tensor, counts: tuple[int, ...]) -> Tensor:
-    """Return (..., C, bins) as SPP-net's vectors: level by level, channel-major."""
-    return torch.cat([level.flatten(-2) for level in y.split(list(counts), dim=-1)], dim=-1)
-
-
-def _unpool(
-    input: Tensor,
-    indices: Tensor,
-    ndim: int,
-    kernel_size: _Ints,
-    stride: _Ints | None,
-    padding: _Ints,
-    output_size: Sequence[int] | None,
-) -> Tensor:
-    input = _autocast(input)
-    _check_input(input, ndim)
-    if not isinstance(indices, Tensor):
-        raise TypeError(f"indices must be a torch.Tensor, got {show(indices)}")
-    _calls.check_dtype(input.dtype)
-    sizes = arguments.unpooled(
-        input.shape[input.dim() - ndim :], kernel_size, stride, padding, output_size
-    )
-    return ops.call("unpool", input, indices, sizes)
+def _check_maps(maps: Sequence[Tensor]) -> None:
+    if not isinstance(maps, list | tuple):
+        raise TypeError(f"input must be a tensor, or a list of maps (C, H, W), got {show(maps)}")
+    if not maps:
+        raise ValueError("input is an empty list; give at least one map (C, H, W)")
+    for i, one in enumerate(maps):
+        if not isinstance(one, Tensor) or one.dim() != 3:
+            raise ValueError(f"input[{i}] must be a map (C, H, W), got {show(one)}")
+        if len(one) != len(maps[0]) or one.dtype != maps[0].dtype:
+            raise ValueError(
+                f"input[{i}] has {len(one)} channels of {one.dtype}, but input[0] has "
+                f"{len(maps[0])} of {maps[0].dtype}; give maps of one layer"
+            )
 
 
 def max_unpool1d(
@@ -504,7 +426,7 @@ def max_unpool1d(
     output_size: Sequence[int] | None = None,
 ) -> Tensor:
     """As `torch.nn.functional.max_unpool1d`; see :func:`max_unpool2d`."""
-    return _unpool(input, indices, 1, kernel_size, stride, padding, output_size)
+    return _paths.unpool(input, indices, 1, kernel_size, stride, padding, output_size)
 
 
 def max_unpool2d(
@@ -541,7 +463,7 @@ def max_unpool2d(
     tensor([[[0., 9.],
              [0., 0.]]])
     """
-    return _unpool(input, indices, 2, kernel_size, stride, padding, output_size)
+    return _paths.unpool(input, indices, 2, kernel_size, stride, padding, output_size)
 
 
 def max_unpool3d(
@@ -553,4 +475,4 @@ def max_unpool3d(
     output_size: Sequence[int] | None = None,
 ) -> Tensor:
     """As `torch.nn.functional.max_unpool3d`; see :func:`max_unpool2d`."""
-    return _unpool(input, indices, 3, kernel_size, stride, padding, output_size)
+    return _paths.unpool(input, indices, 3, kernel_size, stride, padding, output_size)

@@ -1,8 +1,8 @@
 """Pooling modules: torch.nn's own with their forward served by poolwise, and what torch.nn lacks.
 
-See the functions of the same name in :mod:`poolwise.torch`. A module here is its torch.nn namesake
-in all but `forward` (constructor, attributes, repr, `isinstance`), so the classes are generated from
-the table below. `accelerate` turns one into the other by changing a module's class.
+See the functions of the same name in :mod:`poolwise.torch`. A module here is its torch.nn
+namesake in all but `forward` (constructor, attributes, repr, `isinstance`), so the classes are
+generated from the table below.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..windows import BinRule
-from . import functional
+from . import _arguments, functional
 
 Forward = Callable[..., Any]
 
@@ -129,8 +129,8 @@ class SpatialPyramidPool2d(nn.Module):
         bins: BinRule = "adaptive",
     ) -> None:
         super().__init__()
-        functional.arguments.pyramid(levels, bins)
-        functional.arguments.named(reducer)
+        _arguments.pyramid(levels, bins)
+        _arguments.named(reducer)
         self.levels, self.reducer, self.bins = tuple(levels), reducer, bins
 
     def forward(self, input: Tensor | Sequence[Tensor]) -> Tensor:

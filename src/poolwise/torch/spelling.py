@@ -25,7 +25,8 @@ from ..windows import Bins, Rule, Sliding, Windows
 __all__ = ["reducer_of", "reducer_text", "windows_of", "windows_text"]
 
 _SLIDING = re.compile(
-    r"(?P<kernel>\d+)/(?P<stride>\d+)(?: pad (?:(?P<before>\d+):(?P<after>\d+)|(?P<named>same_\w+)))?"
+    r"(?P<kernel>\d+)/(?P<stride>\d+)"
+    r"(?: pad (?:(?P<before>\d+):(?P<after>\d+)|(?P<named>same_\w+)))?"
     r"(?: dil (?P<dilation>\d+))?(?P<ceil> ceil)?"
 )
 _BINS = re.compile(r"bins (?P<count>\d+|all)(?P<training> training)?")
