@@ -1,4 +1,4 @@
-"""Train a small CNN with spatial pyramid pooling on images of different sizes, without padding them.
+"""Train a small CNN with spatial pyramid pooling on images of different sizes, none of them padded.
 
     python examples/train_spp.py
 
@@ -80,7 +80,7 @@ def train(epochs: int = 6, batch: int = 16, seed: int = 0) -> tuple[float, float
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            total += float(loss) * len(images)
+            total += float(loss.detach()) * len(images)
         print(f"epoch {epoch + 1}: loss {total / len(data):.3f}")
     after = accuracy(net, test)
     print(f"right on {len(test)} new images of other sizes: {before:.0%} before, {after:.0%} after")

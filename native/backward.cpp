@@ -251,7 +251,8 @@ Status write_winners(const ScatterJob& in, const ArrayView& dx, const ArrayView*
             const double plane = static_cast<double>(table.padded[0]) * table.padded[1] *
                                  table.padded[2] * item_size(dtype);
             job.pad_planes = in.accumulate && job.form->sliding && job.layout.lanes == 1 &&
-                             job.zero_first && plane <= padded_plane_bytes;
+                             job.zero_first && plane <= padded_plane_bytes &&
+                             job.layout.i_axis[2] == 1 && job.layout.y_axis[2] == item_size(dtype);
             if (job.pad_planes) scratch = static_cast<std::int64_t>(plane) + 64;
         }
         job.bad = &bad;

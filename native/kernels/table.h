@@ -160,7 +160,7 @@ struct WinnersJob {
     std::int64_t dx_size[3], dy_size[3];
     bool accumulate = true, zero_first = true;
     bool may_be_none = false;  // index -1: a window that sees no cell
-    bool pad_planes = false;   // scratch holds such a plane
+    bool pad_planes = false;   // scratch holds such a plane; taps and values lie side by side
     bool* bad = nullptr;       // set when a tap is none of the window's
 };
 

@@ -110,8 +110,7 @@ template <class T> class TapScatter {
         : u_(u), job_(u.job), f_(*u.job.form), plane_(scratch) {}
 
     void run() {
-        if (job_.pad_planes && job_.layout.i_axis[2] == 1 &&
-            job_.layout.y_axis[2] == static_cast<std::int64_t>(sizeof(T)))
+        if (job_.pad_planes)
             run_padded();
         else
             run_in_place();

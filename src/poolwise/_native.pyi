@@ -66,7 +66,7 @@ def scatter(
 View = tuple[tuple[int, ...], tuple[int, ...], int]
 
 class ForwardCall:
-    """A forward call by address: `run(x, y, winners)`, 0 for no winners. May run in many threads."""
+    """A forward call by address: `run(x, y, winners)`, 0 for no winners; by many threads at once."""
 
     def __init__(
         self,

@@ -123,8 +123,11 @@ def pool_plain(x: Tensor, ndim: int, windows: str, reducer: str) -> Tensor:
     """Pool a plain tensor: the core, and a gradient where one is wanted."""
     if not (x.requires_grad and torch.is_grad_enabled()):
         return _calls.forward(x, windows, reducer, ndim)
+    y: Tensor
     if reducer in ("max", "min"):
-        return _PickPlain.apply(x, ndim, windows, reducer)
-    if reducer.startswith("lp"):
-        return call("pool", x, windows, reducer)
-    return _AddPlain.apply(x, ndim, windows, reducer)
+        y = _PickPlain.apply(x, ndim, windows, reducer)
+    elif reducer.startswith("lp"):
+        y = call("pool", x, windows, reducer)
+    else:
+        y = _AddPlain.apply(x, ndim, windows, reducer)
+    return y
