@@ -121,8 +121,28 @@ def answers(windows: pw.Windows, reducer: object, x: np.ndarray) -> Iterator[np.
         from poolwise.reducers import as_reducer
 
         yield from run_with_indices(x, windows, as_reducer(reducer), axes)[:2]
+        if not windows.flat and x.dtype.kind in "fV" and taps_fit(windows, x):
+            from _calls import Calls
+
+            calls = Calls(x, windows, axes, "tap8", str(reducer))
+            value, taps = calls.forward()
+            yield value
+            yield taps
+            g = np.empty_like(taps, dtype=x.dtype)
+            g[...] = gradient(y.shape, y.dtype)
+            yield calls.backward(g, taps)
     if y.dtype == x.dtype and x.dtype in (np.dtype(d) for d in FLOATS):
         yield pw.pool_vjp(x, windows, reducer, axes=axes)[1](gradient(y.shape, y.dtype))
+
+
+def taps_fit(windows: pw.Windows, x: np.ndarray) -> bool:
+    """Whether eight bits can tell which cell of a window won."""
+    grid = windows.over(x.shape[2:]).grids[0]
+    cells = [
+        int((axis.stops - axis.starts).max()) if axis.rule == "bins" else axis.kernel
+        for axis in grid.axes
+    ]
+    return int(np.prod(cells)) <= 256
 
 
 @lru_cache(maxsize=1)

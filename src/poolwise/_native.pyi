@@ -66,7 +66,7 @@ def scatter(
 View = tuple[tuple[int, ...], tuple[int, ...], int]
 
 class ForwardCall:
-    """A forward call by address: `run(x, y, winners)`, 0 for no winners; by many threads at once."""
+    """A forward call by address: `run(x, y, winners)`, winners 0 for none. Thread-safe."""
 
     def __init__(
         self,

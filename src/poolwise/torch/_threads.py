@@ -1,8 +1,9 @@
 """torch's own threads for our work: two pools on the same cores slow each other down.
 
 torch's OpenMP threads spin for a while after each of its operations, on the cores that a pool of
-our own would want (measured: docs/design.md). So calls of this front end run on the OpenMP runtime that torch has loaded, found by its address: no
-second runtime, and nothing of it at build time. Where it is not found, our own pool does the work.
+our own would want (measured: docs/design.md). So calls of this front end run on the OpenMP runtime
+that torch has loaded, found by its address: no second runtime, and nothing of it at build time.
+Where it is not found, our own pool does the work.
 """
 
 from __future__ import annotations
