@@ -101,7 +101,7 @@ def test_bad_winners_are_refused(form: str, kernel: int) -> None:
 def test_a_nan_anywhere_comes_through_the_quick_kernel() -> None:
     """Maxima take one instruction per tap that loses NaN: planes that hold one are done again."""
     for width in (*range(1, 40), 63, 64, 65, 200):
-        for place in {0, 1, width // 2, width - 1}:
+        for place in {0, 1 % width, width // 2, width - 1}:
             x = np.zeros((2, 5, width), "f4")
             x[1, 3, place] = np.nan
             y = pw.max_pool(x, (3, min(3, width)), 1, (1, 0))
