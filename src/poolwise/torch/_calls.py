@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,16 +38,17 @@ from .spelling import reducer_of, windows_of
 # Looked up once: a small tensor's call is made of a few such steps.
 _empty_strided, _get_num_threads = torch.empty_strided, torch.get_num_threads
 
-_KEPT_CALLS = 1024
+_KEPT_CALLS = 512
 _KEPT_PLANS = 256
-# Plans of larger geometry are made anew for every call: their tables would fill the memory.
-_KEEP_POSITIONS = 2**16
+# Tables of larger geometry are made anew for every call: kept, they would fill the memory.
+_KEEP_POSITIONS = 2**13
+
+Run = Callable[[int, int, int], None]
 
 
-def native_plan(plan: Plan) -> _native.Plan:
-    """Return the core's plan, kept unless its tables are large."""
+def _is_small(plan: Plan) -> bool:
     positions = sum(plan.input_shape) + sum(sum(grid.output_shape) for grid in plan.grids)
-    return _kept_plan(plan) if positions <= _KEEP_POSITIONS else _make_plan(plan)
+    return positions <= _KEEP_POSITIONS
 
 
 def _make_plan(plan: Plan) -> _native.Plan:
@@ -55,6 +56,20 @@ def _make_plan(plan: Plan) -> _native.Plan:
 
 
 _kept_plan = lru_cache(maxsize=_KEPT_PLANS)(_make_plan)
+
+
+def _runner(plan: Plan, make: Callable[[_native.Plan], Any]) -> Run:
+    """Return what runs a call by address, prepared now, or each time if its tables are large."""
+    if _is_small(plan):
+        run: Run = make(_kept_plan(plan)).run
+        return run
+    make(_make_plan(plan))  # whatever there is to refuse is refused now
+
+    def run_anew(first: int, second: int, third: int) -> None:
+        make(_make_plan(plan)).run(first, second, third)
+
+    return run_anew
+
 
 View = tuple[tuple[int, ...], tuple[int, ...], int]
 
@@ -90,7 +105,7 @@ class Forward(NamedTuple):
     strides: tuple[int, ...]
     dtype: torch.dtype
     winner_dtype: torch.dtype
-    run: Callable[[int, int, int], None] | None  # None where there is nothing to compute
+    run: Run | None  # None where there is nothing to compute
 
 
 def _prepare_forward(
@@ -122,19 +137,22 @@ def _prepare_forward(
     check_memory(cells * each + tables, f"output {shape}")
     if cells == 0:
         return Forward(shape, out_strides, out_dtype, winner_dtype, None)
-    call = _native.ForwardCall(
-        native_plan(plan),
-        view(sizes, strides, dtype.itemsize),
-        CORE_NAMES[dtype],
-        grid_views(shape, out_strides, out_dtype.itemsize, plan),
-        CORE_NAMES[out_dtype],
-        form,
-        grid_views(shape, out_strides, winner_dtype.itemsize, plan) if form else (),
-        tuple(range(len(sizes) - n, len(sizes))),
-        *core_reducer(reducer),
-        threads,
+    run = _runner(
+        plan,
+        lambda native: _native.ForwardCall(
+            native,
+            view(sizes, strides, dtype.itemsize),
+            CORE_NAMES[dtype],
+            grid_views(shape, out_strides, out_dtype.itemsize, plan),
+            CORE_NAMES[out_dtype],
+            form,
+            grid_views(shape, out_strides, winner_dtype.itemsize, plan) if form else (),
+            tuple(range(len(sizes) - n, len(sizes))),
+            *core_reducer(reducer),
+            threads,
+        ),
     )
-    return Forward(shape, out_strides, out_dtype, winner_dtype, call.run)
+    return Forward(shape, out_strides, out_dtype, winner_dtype, run)
 
 
 _kept_forward = lru_cache(maxsize=_KEPT_CALLS)(_prepare_forward)
@@ -175,7 +193,7 @@ class Backward(NamedTuple):
 
     sizes: tuple[int, ...]
     strides: tuple[int, ...]
-    run: Callable[[int, int, int], None] | None
+    run: Run | None
 
 
 def _gradient_layout(
@@ -210,17 +228,20 @@ def _prepare_backward(
     check_memory(math.prod(sizes) * size, f"gradient {sizes}")
     if math.prod(sizes) == 0:
         return Backward(sizes, strides, None)
-    call = _native.BackwardCall(
-        native_plan(plan),
-        view(sizes, strides, size),
-        CORE_NAMES[dtype],
-        grid_views(dy_sizes, dy_strides, size, plan),
-        tuple(range(len(sizes) - n, len(sizes))),
-        *core_reducer(reducer),
-        () if x_strides is None else (view(sizes, x_strides, size),),
-        threads,
+    run = _runner(
+        plan,
+        lambda native: _native.BackwardCall(
+            native,
+            view(sizes, strides, size),
+            CORE_NAMES[dtype],
+            grid_views(dy_sizes, dy_strides, size, plan),
+            tuple(range(len(sizes) - n, len(sizes))),
+            *core_reducer(reducer),
+            () if x_strides is None else (view(sizes, x_strides, size),),
+            threads,
+        ),
     )
-    return Backward(sizes, strides, call.run)
+    return Backward(sizes, strides, run)
 
 
 def backward(
@@ -271,18 +292,21 @@ def _prepare_scatter(
     check_memory(math.prod(sizes) * dtype.itemsize, f"gradient {sizes}")
     if math.prod(sizes) == 0:
         return Backward(sizes, strides, None)
-    call = _native.ScatterCall(
-        native_plan(plan),
-        view(sizes, strides, dtype.itemsize),
-        CORE_NAMES[dtype],
-        grid_views(dy_sizes, dy_strides, dtype.itemsize, plan),
-        form,
-        grid_views(winner_sizes, winner_strides, winner_dtype.itemsize, plan),
-        tuple(range(len(sizes) - n, len(sizes))),
-        True,
-        threads,
+    run = _runner(
+        plan,
+        lambda native: _native.ScatterCall(
+            native,
+            view(sizes, strides, dtype.itemsize),
+            CORE_NAMES[dtype],
+            grid_views(dy_sizes, dy_strides, dtype.itemsize, plan),
+            form,
+            grid_views(winner_sizes, winner_strides, winner_dtype.itemsize, plan),
+            tuple(range(len(sizes) - n, len(sizes))),
+            True,
+            threads,
+        ),
     )
-    return Backward(sizes, strides, call.run)
+    return Backward(sizes, strides, run)
 
 
 def scatter(dy: Tensor, winners: Tensor, sizes: Sequence[int], windows: str) -> Tensor:
