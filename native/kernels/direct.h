@@ -13,7 +13,7 @@
 #pragma once
 
 #include "divide.h"
-#include "place.h"
+#include "groups.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -125,61 +125,29 @@ POOLWISE_APART void join_winners(TapRow<T> out, const Tap<T>* taps, int how_many
     });
 }
 
-template <class Op> class DirectUnit {
+template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, DirectJob> {
     using T = typename Op::Value;
     using I = TapInt<T>;
+    using Base = GroupedUnit<DirectUnit<Op>, DirectJob>;
+    friend Base;
+    using Base::arena_, Base::band_, Base::block_, Base::f_, Base::job_, Base::next_, Base::place_,
+        Base::tile_;
 
   public:
     DirectUnit(const DirectJob& job, std::int64_t unit, char* scratch)
-        : job_(job), f_(*job.form), arena_{scratch} {
-        band_ = unit % job.bands;
-        unit /= job.bands;
-        tile_ = unit % job.column_tiles;
-        unit /= job.column_tiles;
-        block_ = unit % job.lane_blocks;
-        unit_ = unit / job.lane_blocks;
-        loader_ = loader_for<T>(job.x_dtype);
-        storer_ = storer_for<T>(job.y_dtype);
-    }
-
-    void run() {
-        const std::int64_t first = unit_ * job_.groups_per_unit,
-                           last = smaller(first + job_.groups_per_unit, job_.groups);
-        const Arena mark = arena_;
-        std::int64_t prepared = 0;
-        locate(next_, first);
-        for (std::int64_t group = first; group < last; ++group) {
-            place_ = next_;
-            // The group after this one, though it may be another unit's, is asked for row by row.
-            if (group + 1 < job_.groups) locate(next_, group + 1);
-            if (place_.lanes != prepared) {
-                arena_ = mark;
-                prepared = place_.lanes;
-                take_scratch(prepared);
-                fill_scratch();
-            }
-            watch_ = {};
-            make_plane<false>();
-            if constexpr (Op::watched) {
-                if (watch_.any()) make_plane<true>();
-            }
-        }
-    }
-
-    // What take_scratch takes at most: the last block of lanes may be a single one.
-    static std::int64_t scratch_bytes(const DirectJob& job) {
-        std::int64_t most = 0;
-        const std::int64_t candidates[2] = {1, job.lane_block};
-        for (const std::int64_t lanes : candidates) {
-            char* const base = reinterpret_cast<char*>(64);
-            DirectUnit unit(job, 0, base);
-            unit.take_scratch(lanes);
-            most = larger<std::int64_t>(most, unit.arena_.next - base);
-        }
-        return most;
-    }
+        : Base(job, unit, job.column_tiles, scratch),
+          loader_(loader_for<T>(job.x_dtype)),
+          storer_(storer_for<T>(job.y_dtype)) {}
 
   private:
+    void make_group() {
+        watch_ = {};
+        make_plane<false>();
+        if constexpr (Op::watched) {
+            if (watch_.any()) make_plane<true>();
+        }
+    }
+
     void locate(Place& place, std::int64_t group) const {
         place.locate(job_.layout, job_.x, job_.y, job_.indices, group, block_, job_.lane_block);
     }
@@ -206,23 +174,24 @@ template <class Op> class DirectUnit {
         } else {
             raw_length_ = (to_ - from_) * lanes_;
         }
-        raw_ = arena_.take<T>(raw_length_);
+        raw_ = arena_.template take<T>(raw_length_);
         for (std::int64_t r = 0; r < taps && r < stride; ++r)
-            phases_[r] = flat_ && stride > 1 ? arena_.take<T>(phase_ + vector_lanes<T>) : raw_;
+            phases_[r] =
+                flat_ && stride > 1 ? arena_.template take<T>(phase_ + vector_lanes<T>) : raw_;
         slots_ = f_.taps[0] * f_.taps[1];
         for (std::int64_t slot = 0; slot < slots_; ++slot) ring_[slot] = take_row();
         result_ = take_row();
-        if (job_.divide) along_ = arena_.take<T>(length_);
+        if (job_.divide) along_ = arena_.template take<T>(length_);
         if constexpr (Op::indexed) {
-            first_tap_ = arena_.take<I>(length_ + vector_lanes<T>);
-            wide_ = arena_.take<std::int64_t>(length_);
+            first_tap_ = arena_.template take<I>(length_ + vector_lanes<T>);
+            wide_ = arena_.template take<std::int64_t>(length_);
         }
     }
 
     TapRow<T> take_row() {
         TapRow<T> row;
-        row.v = arena_.take<T>(length_ + vector_lanes<T>);
-        if constexpr (Op::indexed) row.tap = arena_.take<I>(length_ + vector_lanes<T>);
+        row.v = arena_.template take<T>(length_ + vector_lanes<T>);
+        if constexpr (Op::indexed) row.tap = arena_.template take<I>(length_ + vector_lanes<T>);
         return row;
     }
 
@@ -243,7 +212,6 @@ template <class Op> class DirectUnit {
             divider_.prepare(job_.divisors, job_.divisor_override, column_, columns_, lanes_,
                              along_, planes_, pitch_);
         const Layout& layout = job_.layout;
-        const std::int64_t bytes = sizeof(T);
         dense_source_ = loader_.in_place &&
                         (flat_ ? layout.x_axis[2] == bytes
                                : layout.x_lane == bytes && layout.x_axis[2] == lanes_ * bytes);
@@ -300,7 +268,7 @@ template <class Op> class DirectUnit {
                 for (std::int64_t p = 0; p < planes_; ++p) {
                     copy_run(reinterpret_cast<T*>(place_.y[p] + offset), out.v + p * pitch_,
                              columns_ * lanes_);
-                    if (planes_ > 1) ask_for<1>(next_.y[p] + offset, columns_);
+                    if (planes_ > 1) ask_for<1>(next_.y[p] + offset, columns_ * bytes);
                 }
             else
                 store(storer_, out.v, place_.y, offset, layout.y_axis[2], layout.y_lane,
@@ -309,13 +277,6 @@ template <class Op> class DirectUnit {
         if constexpr (Op::indexed) {
             if (job_.winners != WinnerForm::none) store_winners(od, oh, out.tap);
         }
-    }
-
-    // Sixteen planes are read side by side, in short runs that no hardware prefetcher follows: what
-    // comes next is asked for. A hint may lie anywhere.
-    template <int Write> static void ask_for(const char* at, std::int64_t count) {
-        const std::int64_t bytes = count * static_cast<std::int64_t>(sizeof(T));
-        for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(at + b, Write);
     }
 
     // Row (d, h) of the input, reduced along itself: made when first asked for.
@@ -345,10 +306,10 @@ template <class Op> class DirectUnit {
                 if (Op::watched && !Exact) scan_run(at, count, watch);
             } else if (Op::watched && !Exact) {
                 copy_run(at, reinterpret_cast<const T*>(source), count, watch);
-                if (planes_ > 1) ask_for<0>(next_.x[p] + offset, count);
+                if (planes_ > 1) ask_for<0>(next_.x[p] + offset, count * bytes);
             } else {
                 copy_run(at, reinterpret_cast<const T*>(source), count);
-                if (planes_ > 1) ask_for<0>(next_.x[p] + offset, count);
+                if (planes_ > 1) ask_for<0>(next_.x[p] + offset, count * bytes);
             }
         }
         watch_.add(watch);
@@ -435,15 +396,12 @@ template <class Op> class DirectUnit {
         return row % slots;
     }
 
-    const DirectJob& job_;
-    const WindowForm& f_;
-    Arena arena_;
-    Place place_, next_;
+    static constexpr std::int64_t bytes = sizeof(T);
+
     Loader<T> loader_;
     Storer<T> storer_;
     Divider<T> divider_;
     NaNWatch<T> watch_;
-    std::int64_t band_, tile_, block_, unit_;
     std::int64_t planes_ = 1, pitch_ = 0, lanes_ = 1, column_ = 0, columns_ = 0, length_ = 0,
                  low_ = 0, from_ = 0, to_ = 0;
     std::int64_t phase_ = 0, raw_length_ = 0, slots_ = 0;

@@ -10,7 +10,7 @@
 #pragma once
 
 #include "divide.h"
-#include "place.h"
+#include "groups.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -53,56 +53,26 @@ POOLWISE_APART void add_shares(T* out, const Share<T>* shares, int how_many, std
     });
 }
 
-template <class T> class SpreadUnit {
+template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJob> {
     using I = TapInt<T>;
+    using Base = GroupedUnit<SpreadUnit<T>, SpreadJob>;
+    friend Base;
+    using Base::arena_, Base::band_, Base::block_, Base::f_, Base::job_, Base::next_, Base::place_;
 
   public:
     SpreadUnit(const SpreadJob& job, std::int64_t unit, char* scratch)
-        : job_(job), f_(*job.form), arena_{scratch} {
-        band_ = unit % job.bands;
-        unit /= job.bands;
-        block_ = unit % job.lane_blocks;
-        unit_ = unit / job.lane_blocks;
-        loader_ = loader_for<T>(job.dtype);
-        storer_ = storer_for<T>(job.dtype);
-    }
-
-    void run() {
-        const std::int64_t first = unit_ * job_.groups_per_unit,
-                           last = smaller(first + job_.groups_per_unit, job_.groups);
-        const Arena mark = arena_;
-        std::int64_t prepared = 0;
-        locate(next_, first);
-        for (std::int64_t group = first; group < last; ++group) {
-            place_ = next_;
-            // The group after this one, though it may be another unit's, is asked for row by row.
-            if (group + 1 < job_.groups) locate(next_, group + 1);
-            if (place_.lanes != prepared) {
-                arena_ = mark;
-                prepared = place_.lanes;
-                take_scratch(prepared);
-                fill_scratch();
-            }
-            if (job_.winners)
-                make_plane<true>();
-            else
-                make_plane<false>();
-        }
-    }
-
-    static std::int64_t scratch_bytes(const SpreadJob& job) {
-        std::int64_t most = 0;
-        const std::int64_t candidates[2] = {1, job.lane_block};
-        for (const std::int64_t lanes : candidates) {
-            char* const base = reinterpret_cast<char*>(64);
-            SpreadUnit unit(job, 0, base);
-            unit.take_scratch(lanes);
-            most = larger<std::int64_t>(most, unit.arena_.next - base);
-        }
-        return most;
-    }
+        : Base(job, unit, 1, scratch),
+          loader_(loader_for<T>(job.dtype)),
+          storer_(storer_for<T>(job.dtype)) {}
 
   private:
+    void make_group() {
+        if (job_.winners)
+            make_plane<true>();
+        else
+            make_plane<false>();
+    }
+
     void locate(Place& place, std::int64_t group) const {
         place.locate(job_.layout, job_.dx, const_cast<char*>(job_.dy),
                      const_cast<char*>(job_.winners), group, block_, job_.lane_block);
@@ -124,14 +94,15 @@ template <class T> class SpreadUnit {
         for (int a = 0; a < 2; ++a)
             readers_[a] = smaller((f_.taps[a] - 1) / f_.stride[a] + 1, f_.count[a]);
         for (std::int64_t slot = 0; slot < readers_[0] * readers_[1]; ++slot) {
-            ring_dy_[slot] = arena_.take<T>(length);
-            ring_winner_[slot] = job_.winners ? arena_.take<I>(length) : nullptr;
+            ring_dy_[slot] = arena_.template take<T>(length);
+            ring_winner_[slot] = job_.winners ? arena_.template take<I>(length) : nullptr;
         }
         const std::int64_t phase = length_ + 2 * vector_lanes<T>;
         for (std::int64_t r = 0; r < stride_ && lanes_ == 1 && r < most_direct_taps; ++r)
-            phases_[r] = arena_.take<T>(phase);
-        merged_ = arena_.take<T>(larger(phase * stride_, f_.size[2] * lanes_ + vector_lanes<T>));
-        if (job_.divide) along_ = arena_.take<T>(planes_ * pitch_ * lanes_);
+            phases_[r] = arena_.template take<T>(phase);
+        merged_ =
+            arena_.template take<T>(larger(phase * stride_, f_.size[2] * lanes_ + vector_lanes<T>));
+        if (job_.divide) along_ = arena_.template take<T>(planes_ * pitch_ * lanes_);
     }
 
     POOLWISE_APART void fill_scratch() {
@@ -220,11 +191,6 @@ template <class T> class SpreadUnit {
         }
     }
 
-    // As in the direct kernel: sixteen short runs that no hardware prefetcher follows.
-    template <int Write> static void ask_for(const char* at, std::int64_t bytes) {
-        for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(at + b, Write);
-    }
-
     // The windows that see phase `r` of a row, for all of its quotients at once.
     int shares_of(std::int64_t r, const Source* sources, int rows, Share<T>* shares) const {
         int how_many = 0;
@@ -311,14 +277,9 @@ template <class T> class SpreadUnit {
         if (most >= cells) __atomic_store_n(job_.bad, true, __ATOMIC_RELAXED);
     }
 
-    const SpreadJob& job_;
-    const WindowForm& f_;
-    Arena arena_;
-    Place place_, next_;
     Loader<T> loader_;
     Storer<T> storer_;
     Divider<T> divider_;
-    std::int64_t band_, block_, unit_;
     std::int64_t planes_ = 1, pitch_ = 0, lanes_ = 1, stride_ = 1, first_q_ = 0, quotients_ = 0;
     std::int64_t margin_ = 0, length_ = 0, readers_[2] = {1, 1};
     bool dense_ = false;
