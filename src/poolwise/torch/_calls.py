@@ -36,7 +36,7 @@ from ._layout import (
 from .spelling import reducer_of, windows_of
 
 # Looked up once: a small tensor's call is made of a few such steps.
-_empty_strided, _get_num_threads = torch.empty_strided, torch.get_num_threads
+_get_num_threads = torch.get_num_threads
 
 _KEPT_CALLS = 512
 _KEPT_PLANS = 256
@@ -163,14 +163,23 @@ def core_reducer(reducer: Reducer) -> tuple[str, float, bool, int]:
     return reducer.name, reducer.p, reducer.count_include_pad, reducer.divisor_override or 0
 
 
+def _empty(
+    x: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], dtype: torch.dtype
+) -> Tensor:
+    """Return a new tensor where x is, whatever the default device; naming a dtype costs time."""
+    if dtype is x.dtype:
+        return x.new_empty_strided(shape, strides)
+    return x.new_empty_strided(shape, strides, dtype=dtype)
+
+
 def forward(x: Tensor, windows: str, reducer: str, ndim: int = 0) -> Tensor:
     """Pool a CPU tensor in the core; `ndim` given, one map or a batch of maps of so many axes."""
-    made = _kept_forward(
+    shape, strides, dtype, _, run = _kept_forward(
         x.shape, x.stride(), x.dtype, windows, reducer, None, _get_num_threads(), ndim
     )
-    y = _empty_strided(made.shape, made.strides, dtype=made.dtype)
-    if made.run is not None:
-        made.run(x.data_ptr(), y.data_ptr(), 0)
+    y = _empty(x, shape, strides, dtype)
+    if run is not None:
+        run(x.data_ptr(), y.data_ptr(), 0)
     return y
 
 
@@ -181,8 +190,8 @@ def forward_winners(
     made = _kept_forward(
         x.shape, x.stride(), x.dtype, windows, reducer, indices, _get_num_threads(), ndim
     )
-    y = _empty_strided(made.shape, made.strides, dtype=made.dtype)
-    winners = _empty_strided(made.shape, made.strides, dtype=made.winner_dtype)
+    y = _empty(x, made.shape, made.strides, made.dtype)
+    winners = _empty(x, made.shape, made.strides, made.winner_dtype)
     if made.run is not None:
         made.run(x.data_ptr(), y.data_ptr(), winners.data_ptr())
     return y, winners
@@ -258,7 +267,7 @@ def backward(
         None if x is None else x.stride(),
         _get_num_threads(),
     )
-    dx = _empty_strided(made.sizes, made.strides, dtype=dy.dtype)
+    dx = _empty(dy, made.sizes, made.strides, dy.dtype)
     if made.run is not None:
         made.run(dx.data_ptr(), dy.data_ptr(), 0 if x is None else x.data_ptr())
     return dx
@@ -322,7 +331,7 @@ def scatter(dy: Tensor, winners: Tensor, sizes: Sequence[int], windows: str) -> 
         windows,
         _get_num_threads(),
     )
-    dx = _empty_strided(made.sizes, made.strides, dtype=dy.dtype)
+    dx = _empty(dy, made.sizes, made.strides, dy.dtype)
     if made.run is not None:
         made.run(dx.data_ptr(), dy.data_ptr(), winners.data_ptr())
     return dx
@@ -334,7 +343,7 @@ def unpool(y: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:
     shape = (*y.shape[: y.dim() - n], *sizes)
     check_memory(math.prod(shape) * y.dtype.itemsize, f"output {shape}")
     strides = strides_of(shape, channels_last(y.shape, y.stride()))
-    x = _empty_strided(shape, strides, dtype=y.dtype)
+    x = _empty(y, shape, strides, y.dtype)
     if x.numel() == 0:
         return x
     if y.numel() == 0:

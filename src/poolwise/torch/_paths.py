@@ -51,7 +51,9 @@ def mean(
 ) -> Tensor:
     if divisor is not None and isinstance(divisor, int) and divisor < 0:  # torch takes those too
         return -mean(input, ndim, windows, count_include_pad, -divisor)
-    return pool(input, ndim, windows, arguments.mean(count_include_pad, divisor))
+    usual = divisor is None and count_include_pad is True
+    reducer = "mean" if usual else arguments.mean(count_include_pad, divisor)
+    return pool(input, ndim, windows, reducer)
 
 
 def pick(
