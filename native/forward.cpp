@@ -134,7 +134,8 @@ class Forward {
 
   private:
     bool directly(const WindowForm& form, const Choice& choice) const {
-        return kind_.reducer.kind != ReducerKind::lp && suits_direct(form) &&
+        return kind_.reducer.kind != ReducerKind::lp &&
+               suits_direct(form, kind_.winners != WinnerForm::none) &&
                kernels().direct[choice.row()][choice.column()] != nullptr;
     }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "dispatch.h"
+#include "layout.h"
 
 namespace poolwise {
 
@@ -159,10 +160,14 @@ void cut_small(Job& job, std::int64_t row_bytes, std::int64_t rows, std::int64_t
 
 }  // namespace
 
-bool suits_direct(const WindowForm& form) {
+bool suits_direct(const WindowForm& form, bool winners) {
+    // Measured: on wide rows of values the passes of the rows kernel win from about 11 x 11 on. It
+    // has to divide to tell a tap, though, and narrow planes it would transpose.
+    const bool far = form.size[2] >= narrow_direct_row && !winners;
+    const std::int64_t most = far ? 20 : most_direct_taps;
     return form.dense && form.taps[2] <= most_direct_taps && form.stride[2] <= form.taps[2] + 8 &&
            form.taps[0] <= most_direct_taps && form.taps[1] <= most_direct_taps &&
-           form.taps[2] + form.taps[0] * form.taps[1] <= most_direct_taps;
+           form.taps[2] + form.taps[0] * form.taps[1] <= most;
 }
 
 void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {

@@ -22,7 +22,7 @@ std::int64_t segments_units(const SegmentsJob& job);
 Batch segments_batch(const SegmentsJob& job, const Choice& choice);
 
 // Small windows: few enough taps that joining them one by one beats every cleverer way.
-bool suits_direct(const WindowForm& form);
+bool suits_direct(const WindowForm& form, bool winners);
 void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share);
 Batch direct_batch(const DirectJob& job, const Choice& choice);
 
