@@ -300,3 +300,13 @@ def test_exported(name: str, strict: bool) -> None:
     assert sum(name.startswith("poolwise.") for name in names) == count
     assert not any("aten" in name and "pool" in name for name in names)
     close(program.module()(x), expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*(jit|trac|Trac|TorchScript).*")
+def test_traced_by_jit() -> None:
+    """The same graph with and without gradients, which is what `torch.jit.trace` checks."""
+    model = pt.accelerate(nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.AvgPool2d(2)))
+    x = torch.rand(1, 3, 14, 14)
+    traced = torch.jit.trace(model, x)
+    assert "poolwise::pool" in str(traced.inlined_graph)
+    close(traced(x), model(x))
