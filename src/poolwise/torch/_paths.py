@@ -22,7 +22,9 @@ def pool(input: Tensor, ndim: int, windows: str, reducer: str) -> Tensor:
     if not _is_compiling() and type(input) is Tensor and plain(input):
         return ops.pool_plain(input, ndim, windows, reducer)
     check_input(input, ndim)
-    wanted = input.requires_grad and torch.is_grad_enabled() and not torch.jit.is_tracing()
+    # (torch.jit.trace checks that it sees one graph, with gradients or without.)
+    tracing = not _is_compiling() and torch._C._get_tracing_state() is not None
+    wanted = input.requires_grad and torch.is_grad_enabled() and not tracing
     if reducer in ("max", "min") and wanted:
         # The winners, of one byte each, are all that the way back needs.
         return ops.call("pool_winners", input, windows, reducer, False)[0]  # type: ignore[no-any-return]
