@@ -310,3 +310,14 @@ def test_traced_by_jit() -> None:
     traced = torch.jit.trace(model, x)
     assert "poolwise::pool" in str(traced.inlined_graph)
     close(traced(x), model(x))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch's own
+def test_forward_mode_derivatives_stay_torchs() -> None:
+    from torch.autograd import forward_ad
+
+    x = torch.rand(1, 2, 8, 8)
+    model = pt.accelerate(nn.AvgPool2d(2))
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(x, torch.ones_like(x))
+        assert torch.equal(forward_ad.unpack_dual(model(dual)).tangent, torch.ones(1, 2, 4, 4))

@@ -215,3 +215,20 @@ def test_unknown_arguments(name: str) -> None:
     function, arguments = GOOD[name]
     with pytest.raises(TypeError):
         function(**arguments, kernal_size=2)
+
+
+def test_a_freed_storage_is_an_error() -> None:
+    x = torch.rand(1, 3, 90, 90)
+    x.untyped_storage().resize_(0)
+    with pytest.raises(RuntimeError, match="freed"):
+        pt.max_pool2d(x, 3)
+
+
+def test_arguments_that_change_are_read_again() -> None:
+    x, k = torch.rand(1, 2, 16, 16), torch.tensor(2)
+    assert pt.max_pool2d(x, k).shape[-1] == 8
+    k.fill_(4)
+    assert pt.max_pool2d(x, k).shape[-1] == 4
+    pt.max_pool2d(x, (9, 7))
+    with pytest.raises(TypeError, match="kernel_size"):
+        pt.max_pool2d(x, (9.0, 7.0))

@@ -38,6 +38,17 @@ def plain_value(value: Any) -> Any:
     return value
 
 
+_PLAIN_TYPES = frozenset({int, bool, str, float, type(None)})
+
+
+def _is_value(value: object) -> bool:
+    """Whether equal arguments mean the same: numbers by type, not objects that may change."""
+    kind = type(value)
+    if kind is tuple:
+        return all(type(entry) is int for entry in value)  # type: ignore[attr-defined]
+    return kind in _PLAIN_TYPES
+
+
 def cached(function: Callable[..., R]) -> Callable[..., R]:
     """Cache by argument values and types; a value that cannot be hashed is worked out anew.
 
@@ -53,11 +64,11 @@ def cached(function: Callable[..., R]) -> Callable[..., R]:
     def call(*args: Any) -> R:
         if _is_compiling():
             return constant(*[plain_value(a) for a in args])  # type: ignore[no-any-return]
-        try:
-            return kept(*args)
-        except TypeError:
-            # Unhashable, or wrong: the plain function raises what there is to raise.
-            return function(*map(plain_value, args))
+        if not all(map(_is_value, args)):
+            args = tuple(map(plain_value, args))
+            if not all(map(_is_value, args)):
+                return function(*args)
+        return kept(*args)
 
     return call
 

@@ -163,6 +163,14 @@ def core_reducer(reducer: Reducer) -> tuple[str, float, bool, int]:
     return reducer.name, reducer.p, reducer.count_include_pad, reducer.divisor_override or 0
 
 
+def _address(x: Tensor) -> int:
+    """Return where a tensor's elements are; RuntimeError if its storage was freed."""
+    address = x.data_ptr()
+    if not address and x.numel():
+        raise RuntimeError(f"a tensor of shape {tuple(x.shape)} has no storage: it was freed")
+    return address
+
+
 def _empty(
     x: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], dtype: torch.dtype
 ) -> Tensor:
@@ -179,7 +187,7 @@ def forward(x: Tensor, windows: str, reducer: str, ndim: int = 0) -> Tensor:
     )
     y = _empty(x, shape, strides, dtype)
     if run is not None:
-        run(x.data_ptr(), y.data_ptr(), 0)
+        run(_address(x), _address(y), 0)
     return y
 
 
@@ -193,7 +201,7 @@ def forward_winners(
     y = _empty(x, made.shape, made.strides, made.dtype)
     winners = _empty(x, made.shape, made.strides, made.winner_dtype)
     if made.run is not None:
-        made.run(x.data_ptr(), y.data_ptr(), winners.data_ptr())
+        made.run(_address(x), _address(y), _address(winners))
     return y, winners
 
 
@@ -269,7 +277,7 @@ def backward(
     )
     dx = _empty(dy, made.sizes, made.strides, dy.dtype)
     if made.run is not None:
-        made.run(dx.data_ptr(), dy.data_ptr(), 0 if x is None else x.data_ptr())
+        made.run(_address(dx), _address(dy), 0 if x is None else _address(x))
     return dx
 
 
@@ -333,7 +341,7 @@ def scatter(dy: Tensor, winners: Tensor, sizes: Sequence[int], windows: str) -> 
     )
     dx = _empty(dy, made.sizes, made.strides, dy.dtype)
     if made.run is not None:
-        made.run(dx.data_ptr(), dy.data_ptr(), winners.data_ptr())
+        made.run(_address(dx), _address(dy), _address(winners))
     return dx
 
 
@@ -359,5 +367,5 @@ def unpool(y: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:
         False,
         _get_num_threads(),
     )
-    call.run(x.data_ptr(), y.data_ptr(), indices.data_ptr())
+    call.run(_address(x), _address(y), _address(indices))
     return x

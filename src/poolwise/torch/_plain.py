@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 
 def _plain_keys() -> frozenset[int]:
@@ -44,4 +45,5 @@ def plain(x: Tensor) -> bool:
         and not _transforms()
         and not _profiling()
         and _tracing() is None
+        and forward_ad._current_level < 0
     )

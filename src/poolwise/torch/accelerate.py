@@ -22,6 +22,7 @@ from typing import Any, TypeGuard, TypeVar
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
 from . import _layout, functional
@@ -81,6 +82,8 @@ def serves(family: str, input: object, args: tuple[Any, ...], kwargs: dict[str, 
     """Whether poolwise answers this call, and as torch would."""
     if not isinstance(input, Tensor) or input.device.type != "cpu":
         return False
+    if forward_ad._current_level >= 0:
+        return False  # forward-mode derivatives are torch's
     if input.layout != torch.strided or input.is_nested or input.dtype not in _layout.CORE_NAMES:
         return False
     if family in ("max_pool", "adaptive_max_pool", "max_unpool"):
@@ -241,7 +244,9 @@ def _names_pooling(function: types.FunctionType, seen: set[types.CodeType], dept
 
 
 def _is_helper(found: object) -> TypeGuard[types.FunctionType]:
-    return isinstance(found, types.FunctionType) and not found.__module__.startswith("torch.")
+    return isinstance(found, types.FunctionType) and not (found.__module__ or "").startswith(
+        "torch."
+    )
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -302,7 +307,7 @@ def restore(model: M) -> M:
     """
     _check_module(model)
     for module in model.modules():
-        original = getattr(type(module), "_poolwise_class", None)
+        original = vars(type(module)).get("_poolwise_class")  # its own, not a subclass's
         if original is not None:
             module.__class__ = original
     return model
