@@ -42,7 +42,8 @@ def _winners_gather(x: Tensor, winners: Tensor, windows: str) -> Tensor:
     if tuple(winners.shape) != expected:
         raise ValueError(f"winners have shape {tuple(winners.shape)}, not {expected}")
     _check_winners(x, winners, windows)
-    return _like_output(composed.winners_gather(x, winners, windows), x, windows)
+    made: Tensor = elsewhere("winners_gather")(x, winners, windows)  # the core has none
+    return made
 
 
 def _check_winners(x: Tensor, winners: Tensor, windows: str) -> None:
@@ -59,15 +60,6 @@ def _check_winners(x: Tensor, winners: Tensor, windows: str) -> None:
             f"winners must lie in 0 to {end - 1}, got {least.item()} to {most.item()}; give what "
             "pool_winners returned"
         )
-
-
-def _like_output(y: Tensor, x: Tensor, windows: str) -> Tensor:
-    _, strides = _layout.output_layout(x.shape, x.stride(), windows_of(windows))
-    return (
-        y
-        if y.stride() == strides
-        else torch.empty_strided(y.shape, strides, dtype=y.dtype, device=y.device).copy_(y)
-    )
 
 
 def _unpool(y: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -47,7 +47,6 @@ class _Taps:
             self.first = i * axis.stride - axis.pad_before
             self.length = torch.full_like(i, axis.kernel)
             self.taps = axis.kernel
-        self.divisors = (axis.counts, axis.divisors)
 
     def cells(self) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Yield each tap: its number, its cell in every window, and whether that is one."""
