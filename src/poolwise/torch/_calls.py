@@ -25,6 +25,7 @@ from ._layout import (
     WINNER_DTYPES,
     channels_last,
     check_sizes,
+    gradient_strides,
     output_layout,
     output_shape,
     pooled_ndim,
@@ -220,8 +221,7 @@ def _gradient_layout(
     expected = output_shape(sizes, windows)
     if dy_sizes != expected:
         raise ValueError(f"dy has shape {dy_sizes}, but y has {expected}; make them alike")
-    last = len(dy_sizes) == len(sizes) and channels_last(dy_sizes, dy_strides)
-    return strides_of(sizes, last)
+    return gradient_strides(sizes, dy_sizes, dy_strides, windows)
 
 
 @lru_cache(maxsize=_KEPT_CALLS)
@@ -350,7 +350,7 @@ def unpool(y: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:
     n = len(sizes)
     shape = (*y.shape[: y.dim() - n], *sizes)
     check_memory(math.prod(shape) * y.dtype.itemsize, f"output {shape}")
-    strides = strides_of(shape, channels_last(y.shape, y.stride()))
+    strides = strides_of(shape, channels_last(y.shape, y.stride(), n))
     x = _empty(y, shape, strides, y.dtype)
     if x.numel() == 0:
         return x

@@ -137,24 +137,24 @@ def _fake_pool_winners(
     )
 
 
-def _fake_gradient(dy: Tensor, sizes: Sequence[int]) -> Tensor:
-    last = dy.dim() == len(sizes) and _layout.channels_last(dy.shape, dy.stride())
-    return _empty(dy, sizes, _layout.strides_of(sizes, last), dy.dtype)
+def _fake_gradient(dy: Tensor, sizes: Sequence[int], windows: str) -> Tensor:
+    made = windows_of(windows)
+    strides = _layout.gradient_strides(sizes, dy.shape, dy.stride(), made)
+    return _empty(dy, sizes, strides, dy.dtype)
 
 
 def _fake_unpool(y: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:
     shape = (*y.shape[: y.dim() - len(sizes)], *sizes)
-    return _empty(
-        y, shape, _layout.strides_of(shape, _layout.channels_last(y.shape, y.stride())), y.dtype
-    )
+    last = _layout.channels_last(y.shape, y.stride(), len(sizes))
+    return _empty(y, shape, _layout.strides_of(shape, last), y.dtype)
 
 
 FAKE: dict[str, Callable[..., Any]] = {
     "pool": _fake_pool,
     "pool_winners": _fake_pool_winners,
-    "pool_backward": lambda dy, sizes, windows, reducer: _fake_gradient(dy, sizes),
-    "winners_backward": lambda dy, winners, sizes, windows: _fake_gradient(dy, sizes),
+    "pool_backward": lambda dy, sizes, windows, reducer: _fake_gradient(dy, sizes, windows),
+    "winners_backward": lambda dy, winners, sizes, windows: _fake_gradient(dy, sizes, windows),
     "winners_gather": lambda x, winners, windows: _fake_pool(x, windows, "max"),
-    "lp_backward": lambda dy, x, windows, reducer: _fake_gradient(dy, x.shape),
+    "lp_backward": lambda dy, x, windows, reducer: _fake_gradient(dy, x.shape, windows),
     "unpool": _fake_unpool,
 }

@@ -115,9 +115,9 @@ def _symbolic_count(rule: Rule, size: int) -> int:
     return count
 
 
-def channels_last(sizes: Sequence[int], strides: Sequence[int]) -> bool:
-    """Whether 4 or 5 axes lie in memory with the channels innermost, as torch judges it."""
-    if len(sizes) not in (4, 5):
+def channels_last(sizes: Sequence[int], strides: Sequence[int], n: int) -> bool:
+    """Whether a batch of maps of n axes has its channels innermost in memory, as torch judges."""
+    if len(sizes) != n + 2:
         return False
     spatial = tuple(range(len(sizes) - 1, 1, -1))
     least = 0
@@ -145,8 +145,17 @@ def output_layout(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return shape and strides of a pooled tensor: channels last if the input's are."""
     shape = output_shape(sizes, windows)
-    last = len(shape) == len(sizes) and channels_last(sizes, strides)
-    return shape, strides_of(shape, last)
+    last = channels_last(sizes, strides, pooled_ndim(windows, len(sizes)))
+    return shape, strides_of(shape, last and len(shape) == len(sizes))
+
+
+def gradient_strides(
+    sizes: Sequence[int], dy_sizes: Sequence[int], dy_strides: Sequence[int], windows: Windows
+) -> tuple[int, ...]:
+    """Return the strides of an input's gradient: channels last if the output's gradient is."""
+    n = pooled_ndim(windows, len(sizes))
+    last = len(dy_sizes) == len(sizes) and channels_last(dy_sizes, dy_strides, n)
+    return strides_of(sizes, last)
 
 
 def window_cells(windows: Windows, sizes: Sequence[int]) -> int:

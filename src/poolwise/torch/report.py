@@ -17,7 +17,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from .accelerate import FUNCTIONS, accelerate, answer, restore
+from ._serving import FUNCTIONS, answer
+from .accelerate import accelerate, restore
 
 __all__ = ["PoolingCall", "PoolingReport", "pooling_report"]
 
