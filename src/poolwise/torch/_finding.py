@@ -7,6 +7,7 @@ one too many costs a little time and nothing else.
 
 from __future__ import annotations
 
+import dis
 import functools
 import types
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from ._serving import FUNCTIONS, NAMES, is_pooling
+from ._serving import FUNCTIONS, NAMES, SPACES, is_pooling
 from .modules import CALLS
 
 _DEEPEST = 6  # steps from a method, through helpers and tables, that are followed
@@ -22,34 +23,67 @@ _WIDEST = 256  # entries of a table that are looked at
 # Modules made inside `forward`, for the one call.
 _CLASSES = frozenset(cls.__name__ for cls in CALLS)
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+_NOT_RUN = frozenset({"__init__", "__new__", "__setstate__"})  # whatever these meet is kept
+# What looks past the names that a function is given.
+_LOOKS_AROUND = frozenset({"super", "globals", "locals", "vars", "eval", "exec"})
+_REBINDS = frozenset({"IMPORT_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"})
 
 
-def pooling_methods(module: nn.Module) -> list[str]:
-    """Return the names of a module's methods to serve: none if its code leads to no pooling.
+def pooling_methods(module: nn.Module) -> dict[str, bool]:
+    """Return a module's methods to serve, each with whether its own names are all to be served.
 
-    Where pooling is met elsewhere (in `__init__` or an attribute, both kept for later), `forward`
-    is what will call it.
+    Empty if the module's code leads to no pooling. Where pooling is met elsewhere (in `__init__` or
+    an attribute, both kept for later) `forward` is what will call it, by no name of its own.
     """
     search = _Search()
-    found = set()
-    for base in type(module).__mro__:
+    cls = type(module)
+    leading: dict[str, list[Any]] = {}
+    for base in cls.__mro__:
         if _is_torchs(base.__module__) and base not in CALLS:
             continue  # torch's layers pool only where they are pooling layers
         for name, member in vars(base).items():
             function = _function(member)
-            if isinstance(function, types.FunctionType) and (
-                search.calls(function) or (name == "forward" and _names(function) & _CLASSES)
-            ):
-                found.add(name)
+            if isinstance(function, types.FunctionType) and search.method(name, function):
+                leading.setdefault(name, []).append(member)
+    found = {name: _member(cls, name) for name in leading}
     kept = [value for name, value in vars(module).items() if name not in _OF_EVERY_MODULE]
-    if not found and not any(search.leads(value) for value in kept):
-        return []
-    cls = type(module)
-    methods = {n for n in found if isinstance(_plain_member(cls, n), types.FunctionType)}
-    return sorted({"forward", *methods} - {"__init__", "__new__", "__setstate__"})
+    methods = {
+        name: leading[name] == [found[name]] and names_all(found[name])
+        for name in leading.keys() - _NOT_RUN
+        if isinstance(found[name], types.FunctionType)
+    }
+    if leading.keys() - methods.keys() or any(search.leads(value) for value in kept):
+        methods["forward"] = False
+    return methods
 
 
-def _plain_member(cls: type, name: str) -> Any:
+def names_all(function: types.FunctionType) -> bool:
+    """Whether a function reaches pooling only by its own names, ``F.max_pool2d`` or `max_pool2d`.
+
+    Then it is enough to give those names another meaning, and to leave alone all that it calls.
+    """
+    names, search = _names(function), _Search()
+    if names & (_LOOKS_AROUND | _CLASSES):
+        return False
+    for code in _codes(function.__code__):
+        chain: object = None  # what the last instructions fetched, as far as it is torch's
+        for step in dis.get_instructions(code):
+            if step.opname in _REBINDS:
+                return False
+            fetches = step.opname in ("LOAD_ATTR", "LOAD_METHOD")
+            if fetches and step.argval in NAMES and chain not in SPACES:
+                return False
+            if step.opname == "LOAD_GLOBAL":
+                found = function.__globals__.get(step.argval)
+                chain = found if isinstance(found, types.ModuleType) else None
+            else:
+                chain = getattr(chain, step.argval, None) if fetches and chain else None
+                chain = chain if isinstance(chain, types.ModuleType) else None
+    by_name = (value for value in _globals(function) if not is_pooling(value))
+    return not any(search.leads(value) for value in (*by_name, *_beyond(function)))
+
+
+def _member(cls: type, name: str) -> Any:
     return next(vars(base)[name] for base in cls.__mro__ if name in vars(base))
 
 
@@ -65,9 +99,12 @@ class _Search:
         self._seen: set[int] = set()
         self._alive: list[object] = []  # so that no identity is given out twice
 
-    def calls(self, method: types.FunctionType) -> bool:
+    def method(self, name: str, function: types.FunctionType) -> bool:
         """Whether a method leads to a pooling function, also one of torch's pooling layers."""
-        return any(self.leads(one, 1) for one in self._named(method))
+        names = _names(function)
+        if names & NAMES or (name == "forward" and names & _CLASSES):
+            return True
+        return any(self.leads(value, 1) for value in (*_globals(function), *_beyond(function)))
 
     def leads(self, value: object, depth: int = 0) -> bool:
         """Whether a value is, holds or calls a pooling function."""
@@ -77,43 +114,49 @@ class _Search:
             return False
         self._seen.add(id(value))
         self._alive.append(value)
-        return any(self.leads(one, depth + 1) for one in self._within(value))
+        return any(self.leads(one, depth + 1) for one in _within(value))
 
-    def _within(self, value: object) -> Iterator[object]:
-        if isinstance(value, types.FunctionType):
-            if not _is_torchs(value.__module__):
-                yield from self._named(value)
-        elif isinstance(value, types.MethodType):
-            yield value.__func__
-        elif isinstance(value, functools.partial):
-            yield from (value.func, *value.args, *value.keywords.values())
-        elif isinstance(value, dict):
-            yield from list(value.values())[:_WIDEST]
-        elif isinstance(value, list | tuple | set | frozenset):
-            yield from list(value)[:_WIDEST]
-        elif not isinstance(value, type) and not _is_torchs(type(value).__module__):
-            call = vars(type(value)).get("__call__")
-            if isinstance(call, types.FunctionType):
-                yield from (call, *getattr(value, "__dict__", {}).values())
 
-    def _named(self, function: types.FunctionType) -> Iterator[object]:
-        """What a function's code names, and what it got by default or from around it."""
-        names = _names(function)
-        if names & NAMES:  # whatever it is fetched from
-            yield next(iter(FUNCTIONS))
-        for name in names:
-            found = function.__globals__.get(name)
-            yield found
-            space = getattr(found, "__dict__", None)  # of a module of helpers, a class, a config
-            if space is not None and not _is_torchs(getattr(found, "__name__", None)):
-                yield from (_function(space[other]) for other in names if other in space)
-        for cell in function.__closure__ or ():
-            try:
-                yield cell.cell_contents
-            except ValueError:
-                continue
-        yield from function.__defaults__ or ()
-        yield from (function.__kwdefaults__ or {}).values()
+def _within(value: object) -> Iterator[object]:
+    """What a value holds or, if it is a function, names."""
+    if isinstance(value, types.FunctionType):
+        if not _is_torchs(value.__module__):
+            if _names(value) & NAMES:  # whatever it is fetched from
+                yield next(iter(FUNCTIONS))
+            yield from (*_globals(value), *_beyond(value))
+    elif isinstance(value, types.MethodType):
+        yield value.__func__
+    elif isinstance(value, functools.partial):
+        yield from (value.func, *value.args, *value.keywords.values())
+    elif isinstance(value, dict):
+        yield from list(value.values())[:_WIDEST]
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from list(value)[:_WIDEST]
+    elif not isinstance(value, type) and not _is_torchs(type(value).__module__):
+        call = vars(type(value)).get("__call__")
+        if isinstance(call, types.FunctionType):
+            yield from (call, *getattr(value, "__dict__", {}).values())
+
+
+def _globals(function: types.FunctionType) -> Iterator[object]:
+    """What a function's global names stand for."""
+    return (function.__globals__.get(name) for name in _names(function))
+
+
+def _beyond(function: types.FunctionType) -> Iterator[object]:
+    """What a function may fetch from what its names stand for, got by default or from around it."""
+    names = _names(function)
+    for found in _globals(function):
+        space = getattr(found, "__dict__", None)  # of a module of helpers, a class, a config
+        if space is not None and not _is_torchs(getattr(found, "__name__", None)):
+            yield from (_function(space[name]) for name in names if name in space)
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:
+            continue
+    yield from function.__defaults__ or ()
+    yield from (function.__kwdefaults__ or {}).values()
 
 
 def _function(member: Any) -> Any:

@@ -1,19 +1,23 @@
-"""torch's pooling functions served by poolwise: which calls are, and the mode that hands them over.
+"""torch's pooling functions served by poolwise: which calls are, and two ways to hand them over.
 
 A call that poolwise would answer otherwise than torch, or not at all, goes to torch: other devices,
 quantised or complex numbers, tensors with a behaviour of their own, forward-mode derivatives.
+
+`renamed` gives a function's own names another meaning and costs nothing but the look-up of a name;
+`under_mode` sees every call made inside, and costs each of them microseconds.
 """
 
 from __future__ import annotations
 
 import math
+import types
 from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.autograd import forward_ad
@@ -145,7 +149,7 @@ class _Serve(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Any,
-        types: Any,
+        kinds: Any,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
@@ -165,8 +169,8 @@ def _is_serving() -> bool:
     return any(torch._C._get_function_stack_at(k) is _SERVE for k in range(depth))
 
 
-def served(function: Function) -> Function:
-    """Return a function that has torch's pooling functions, wherever called inside, served."""
+def under_mode(function: Function) -> Function:
+    """Return a function that has all torch's pooling functions called inside it served."""
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -176,3 +180,89 @@ def served(function: Function) -> Function:
             return function(*args, **kwargs)
 
     return call
+
+
+# ---- names with another meaning
+
+
+class _Space:
+    """A module of torch in which the pooling functions are served."""
+
+    __slots__ = ("_module",)
+
+    def __init__(self, module: types.ModuleType) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._module, name)
+        return _MEANT.get(id(found), found)
+
+
+class _Globals(dict[str, Any]):
+    """A module's names, at any time those of the module, but that those of torch are served.
+
+    What is in the dictionary itself is for the interpreter, which looks up `__name__` there.
+    """
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        super().__init__(names)
+        self._names = names
+
+    def __getitem__(self, name: str) -> Any:
+        found = self._names[name]
+        return _MEANT.get(id(found), found)
+
+
+def _answering(function: Function) -> Function:
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return answer(function, args, kwargs)
+
+    return call
+
+
+SPACES = frozenset({torch, nn, F})
+# What a name of torch's means in a renamed function, by identity: none of them ever goes away.
+_MEANT: dict[int, Any] = {
+    **{id(space): _Space(space) for space in SPACES},
+    **{id(function): _answering(function) for function in FUNCTIONS},
+}
+
+
+def renamed(function: types.FunctionType) -> Function:
+    """Return a function in which torch's pooling functions, called by name, are served.
+
+    It has the same code, run with other globals. `torch.compile` reads code and globals itself, so
+    there, and wherever the interpreter wants a plain dictionary, it is the mode.
+    """
+    compiling = under_mode(function)
+    if not _NAMES_CAN_MEAN:
+        return compiling
+    ours = types.FunctionType(
+        function.__code__,
+        _Globals(function.__globals__),
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    ours.__kwdefaults__ = function.__kwdefaults__
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return compiling(*args, **kwargs)
+        return ours(*args, **kwargs)
+
+    return call
+
+
+def _names_can_mean() -> bool:
+    """Whether this interpreter asks a dictionary of ours for a global name."""
+
+    def look() -> Any:
+        return F
+
+    return types.FunctionType(look.__code__, _Globals(globals()))() is _MEANT[id(F)]
+
+
+_NAMES_CAN_MEAN = _names_can_mean()

@@ -4,10 +4,10 @@ Nothing is wrapped, replaced or traced: a module's class is changed in place, so
 the same object with the same parameters, hooks, names and attributes.
 
 - A pooling module of torch.nn gets a subclass whose `forward` asks poolwise.
-- A module whose code calls pooling functions gets a subclass of its class where `forward`, and
-  every other method that leads to one, runs the original under a mode that hands those calls over
-  (`_serving`). It sees every call to a torch function made inside, in helpers and in submodules
-  too, whatever name it goes by. Which methods those are is read from their code (`_finding`).
+- A module whose code calls pooling functions gets a subclass of its class. Methods that call them
+  by name (``F.max_pool2d``) run with names that mean poolwise's functions; methods that reach them
+  in other ways, through helpers or tables, run under a mode that sees every call to a torch
+  function (`_serving`). Which methods those are is read from their code (`_finding`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from ._finding import pooling_methods
-from ._serving import answer, served
+from ._serving import answer, renamed, under_mode
 from .modules import CALLS
 
 __all__ = ["accelerate", "restore"]
@@ -91,8 +91,8 @@ def _subclass(module: nn.Module) -> type[nn.Module]:
     if cls in CALLS:
         members["forward"] = _pooling_forward(cls)
     else:
-        for name in {"forward", *pooling_methods(module)}:
-            members[name] = served(getattr(cls, name))
+        for name, named in pooling_methods(module).items():
+            members[name] = (renamed if named else under_mode)(getattr(cls, name))
     if hasattr(cls, "__deepcopy__"):
         members["__deepcopy__"] = _deepcopy
     return _new_class(cls, (_Accelerated, cls), members)
