@@ -79,6 +79,53 @@ POOLWISE_APART void join_values(T* out, const Tap<T>* taps, int how_many, std::i
     });
 }
 
+// Whole windows, `rows` times `columns` taps in row-major order: along rows, then down, as if by
+// two calls of the above. Every element is shown to the watch.
+template <class Op, bool Exact, class T = typename Op::Value>
+POOLWISE_APART void join_windows(T* out, const Tap<T>* taps, int rows, int columns,
+                                 std::int64_t count, NaNWatch<T>& watch) {
+    constexpr bool watched = Op::watched && !Exact;
+    if (count < vector_lanes<T>) {
+        for (std::int64_t n = 0; n < count; ++n) {
+            T all{};
+            for (int r = 0; r < rows; ++r) {
+                T row = taps[r * columns].v[n];
+                if (watched) watch(Vec<T, sizeof(T)>{row});
+                for (int c = 1; c < columns; ++c) {
+                    const T next = taps[r * columns + c].v[n];
+                    if (watched) watch(Vec<T, sizeof(T)>{next});
+                    row = Op::template join<Exact>(row, next);
+                }
+                all = r == 0 ? row : Op::template join<Exact>(all, row);
+            }
+            out[n] = all;
+        }
+        return;
+    }
+    NaNWatch<T> seen;
+    each_block<T, false>(count, [&](auto width, std::int64_t n) {
+        using V = Vec<T>;
+        constexpr int wide = decltype(width)::value;
+        const auto load = [&](const Tap<T>& tap, int w) {
+            const V v = load_vector<V>(tap.v + n + w * vector_lanes<T>);
+            if constexpr (watched) seen(v);
+            return v;
+        };
+        V all[wide], row[wide];
+        for (int r = 0; r < rows; ++r) {
+            const Tap<T>* const first = taps + r * columns;
+            for (int w = 0; w < wide; ++w) row[w] = load(first[0], w);
+            for (int c = 1; c < columns; ++c)
+                for (int w = 0; w < wide; ++w)
+                    row[w] = Op::template join<Exact>(row[w], load(first[c], w));
+            for (int w = 0; w < wide; ++w)
+                all[w] = r == 0 ? row[w] : Op::template join<Exact>(all[w], row[w]);
+        }
+        for (int w = 0; w < wide; ++w) store_vector(out + n + w * vector_lanes<T>, all[w]);
+    });
+    watch.add(seen);
+}
+
 template <class Op, bool Slack, class T = typename Op::Value>
 POOLWISE_APART void join_winners(TapRow<T> out, const Tap<T>* taps, int how_many,
                                  std::int64_t count) {
@@ -218,6 +265,9 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         dense_target_ = storer_.in_place &&
                         (flat_ ? layout.y_axis[2] == bytes
                                : layout.y_lane == bytes && layout.y_axis[2] == lanes_ * bytes);
+        // Windows that share no row need no ring: they are joined where they lie.
+        apart_ = !flat_ && dense_source_ && f_.taps[1] > 1 && f_.stride[1] >= f_.taps[1] &&
+                 f_.stride[0] >= f_.taps[0] && f_.cells() <= most_direct_taps;
         in_target_ = dense_target_ && !Op::indexed && planes_ == 1 &&
                      (flat_ ? columns_ % vector_lanes<T> == 0 : length_ >= vector_lanes<T>);
     }
@@ -243,9 +293,10 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         for (std::int64_t kd = kd0; kd < kd1; ++kd) {
             std::int64_t slot = first_slot;
             for (std::int64_t kh = kh0; kh < kh1; ++kh) {
-                const TapRow<T> row =
-                    reduced_row<Exact>(d0 + kd, h0 + kh, plane_slot * rows + slot);
                 const std::int64_t base = (kd * rows + kh) * f_.taps[2];
+                const TapRow<T> row =
+                    apart_ ? source_row(d0 + kd, h0 + kh)
+                           : reduced_row<Exact>(d0 + kd, h0 + kh, plane_slot * rows + slot);
                 taps[how_many++] = {row.v, row.tap, static_cast<I>(base)};
                 if (++slot == rows) slot = 0;
             }
@@ -256,7 +307,9 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
             od * layout.y_axis[0] + oh * layout.y_axis[1] + column_ * layout.y_axis[2];
         TapRow<T> out = result_;
         if (in_target_) out.v = reinterpret_cast<T*>(place_.y[0] + offset);
-        if constexpr (Op::indexed)
+        if (apart_)
+            join_lanes<Exact>(taps, how_many, out);
+        else if constexpr (Op::indexed)
             join_winners<Op, true>(out, taps, how_many, length_);
         else if (in_target_)
             join_values<Op, Exact, false>(out.v, taps, how_many, length_);
@@ -284,13 +337,10 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         const std::int64_t id = d * f_.size[1] + h;
         if (held_[slot] != id) {
             held_[slot] = id;
-            const Layout& layout = job_.layout;
-            const std::int64_t offset =
-                d * layout.x_axis[0] + h * layout.x_axis[1] + from_ * layout.x_axis[2];
             if (flat_)
-                reduce_flat<Exact>(offset, ring_[slot]);
+                reduce_flat<Exact>(source_offset(d, h), ring_[slot]);
             else
-                reduce_lanes<Exact>(offset, ring_[slot]);
+                reduce_lanes<Exact>(d, h, ring_[slot]);
         }
         return ring_[slot];
     }
@@ -321,19 +371,35 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
             join_values<Op, Exact, true>(out.v, flat_taps_, how_many, length_);
     }
 
-    template <bool Exact> POOLWISE_APART void reduce_lanes(std::int64_t offset, TapRow<T> out) {
+    std::int64_t source_offset(std::int64_t d, std::int64_t h) const {
         const Layout& layout = job_.layout;
-        const T* row = raw_;
+        return d * layout.x_axis[0] + h * layout.x_axis[1] + from_ * layout.x_axis[2];
+    }
+    TapRow<T> source_row(std::int64_t d, std::int64_t h) const {
+        const char* row = place_.x[0] + source_offset(d, h);
+        return {const_cast<T*>(reinterpret_cast<const T*>(row)), nullptr};
+    }
+
+    template <bool Exact>
+    POOLWISE_APART void reduce_lanes(std::int64_t d, std::int64_t h, TapRow<T> out) {
+        Tap<T> row{raw_, nullptr, 0};
         if (dense_source_)
-            row = reinterpret_cast<const T*>(place_.x[0] + offset);
+            row.v = source_row(d, h).v;
         else
-            place_.load(loader_, place_.x, offset, layout.x_axis[2], layout.x_lane, to_ - from_,
-                        size_of(job_.x_dtype), raw_);
+            place_.load(loader_, place_.x, source_offset(d, h), job_.layout.x_axis[2],
+                        job_.layout.x_lane, to_ - from_, size_of(job_.x_dtype), raw_);
         if (Op::watched && !Exact) {
             NaNWatch<T> watch;
-            scan_run(row, (to_ - from_) * lanes_, watch);
+            scan_run(row.v, (to_ - from_) * lanes_, watch);
             watch_.add(watch);
         }
+        join_lanes<Exact>(&row, 1, out);
+    }
+
+    // Joins the windows of a row of outputs, from one or several rows of the input.
+    template <bool Exact>
+    POOLWISE_APART void join_lanes(const Tap<T>* rows, int row_count, TapRow<T> out) {
+        NaNWatch<T> watch;
         const std::int64_t stride = f_.stride[2], width = f_.taps[2];
         std::int64_t c = 0;
         while (c < columns_) {
@@ -346,15 +412,21 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
                 run = smaller(columns_ - c, f_.size[2] - width - start + 1);
             Tap<T> taps[most_direct_taps];
             int how_many = 0;
-            for (std::int64_t t = t0; t < t1; ++t)
-                taps[how_many++] = {row + (start + t - from_) * lanes_, nullptr, static_cast<I>(t)};
+            for (int r = 0; r < row_count; ++r)
+                for (std::int64_t t = t0; t < t1; ++t)
+                    taps[how_many++] = {rows[r].v + (start + t - from_) * lanes_, nullptr,
+                                        static_cast<I>(rows[r].base + t)};
             const TapRow<T> to{out.v + c * lanes_, Op::indexed ? out.tap + c * lanes_ : nullptr};
             if constexpr (Op::indexed)
                 join_winners<Op, false>(to, taps, how_many, run * lanes_);
-            else
+            else if (row_count == 1)
                 join_values<Op, Exact, false>(to.v, taps, how_many, run * lanes_);
+            else
+                join_windows<Op, Exact>(to.v, taps, row_count, static_cast<int>(t1 - t0),
+                                        run * lanes_, watch);
             c += run;
         }
+        watch_.add(watch);
     }
 
     template <class Acc>
@@ -405,7 +477,8 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
     std::int64_t planes_ = 1, pitch_ = 0, lanes_ = 1, column_ = 0, columns_ = 0, length_ = 0,
                  low_ = 0, from_ = 0, to_ = 0;
     std::int64_t phase_ = 0, raw_length_ = 0, slots_ = 0;
-    bool flat_ = true, dense_source_ = false, dense_target_ = false, in_target_ = false;
+    bool flat_ = true, apart_ = false, dense_source_ = false, dense_target_ = false,
+         in_target_ = false;
     T* raw_ = nullptr;
     T* phases_[most_direct_taps] = {};
     Tap<T> flat_taps_[most_direct_taps];

@@ -3,10 +3,10 @@
 // A cell collects from the few windows that see it, in row-major order of the windows: of a sum,
 // their gradients; of a maximum, those whose winner it was (a comparison and a mask per term).
 // Cells of one row that lie `stride` apart see their windows at the same taps, so a row is made
-// phase by phase from unit-stride loads, and the phases are merged as it is stored. Narrow planes
-// stand side by side in one row, sixteen at a time. Nothing is zeroed first, nothing is added to
-// memory, and the order does not depend on threads or instruction set. Cost per cell: about ceil(k
-// / s) loads, comparisons, masks and additions per axis.
+// phase by phase from unit-stride loads; the two phases of stride 2 are merged in registers. Narrow
+// planes stand side by side in one row, sixteen at a time. Nothing is zeroed first, nothing is
+// added to memory, and the order does not depend on threads or instruction set. Cost per cell:
+// about ceil(k / s) loads, comparisons, masks and additions per axis.
 #pragma once
 
 #include "divide.h"
@@ -22,35 +22,81 @@ template <class T> struct Share {
     TapInt<T> tap;
 };
 
-template <class T, bool Picked, bool Slack>
-POOLWISE_APART void add_shares(T* out, const Share<T>* shares, int how_many, std::int64_t count) {
+// The shares of `wide` vectors of cells from `at` on, added up in order. Known counts are unrolled;
+// 0 is any.
+template <bool Picked, int wide, int Known, class T>
+inline void add_up(Vec<T>* total, const Share<T>* shares, int how_many, std::int64_t at) {
+    using V = Vec<T>;
     using I = TapInt<T>;
-    if (!Slack && count < vector_lanes<T>) {
-        for (std::int64_t n = 0; n < count; ++n) {
-            T total = 0;
-            for (int s = 0; s < how_many; ++s)
-                if (!Picked || shares[s].winner[n] == shares[s].tap) total += shares[s].dy[n];
-            out[n] = total;
+    constexpr int lanes = vector_lanes<T>;
+    for (int w = 0; w < wide; ++w) total[w] = V{};
+    if (Known) how_many = Known;
+    for (int s = 0; s < how_many; ++s) {
+        const Share<T>& share = shares[s];
+        for (int w = 0; w < wide; ++w) {
+            V dy = load_vector<V>(share.dy + at + w * lanes);
+            if constexpr (Picked) {
+                const auto won = load_vector<Vec<I>>(share.winner + at + w * lanes) == share.tap;
+                dy = won ? dy : V{};
+            }
+            total[w] += dy;
         }
+    }
+}
+
+template <bool Picked, class T>
+inline T add_up_one(const Share<T>* shares, int how_many, std::int64_t at) {
+    T total = 0;
+    for (int s = 0; s < how_many; ++s)
+        if (!Picked || shares[s].winner[at] == shares[s].tap) total += shares[s].dy[at];
+    return total;
+}
+
+// out[0, count): cells whose shares begin at `from`.
+template <class T, bool Picked, bool Slack, int Known>
+POOLWISE_APART void add_shares(T* out, const Share<T>* shares, int how_many, std::int64_t from,
+                               std::int64_t count) {
+    if (!Slack && count < vector_lanes<T>) {
+        for (std::int64_t n = 0; n < count; ++n)
+            out[n] = add_up_one<Picked>(shares, how_many, from + n);
         return;
     }
     each_block<T, Slack>(count, [&](auto width, std::int64_t n) {
-        using V = Vec<T>;
         constexpr int wide = decltype(width)::value;
-        V total[wide];
-        for (int w = 0; w < wide; ++w) total[w] = V{};
-        for (int s = 0; s < how_many; ++s)
-            for (int w = 0; w < wide; ++w) {
-                const std::int64_t at = n + w * vector_lanes<T>;
-                V dy = load_vector<V>(shares[s].dy + at);
-                if constexpr (Picked) {
-                    const auto won = load_vector<Vec<I>>(shares[s].winner + at) == shares[s].tap;
-                    dy = won ? dy : V{};
-                }
-                total[w] += dy;
-            }
+        Vec<T> total[wide];
+        add_up<Picked, wide, Known>(total, shares, how_many, from + n);
         for (int w = 0; w < wide; ++w) store_vector(out + n + w * vector_lanes<T>, total[w]);
     });
+}
+template <class T, bool Picked, bool Slack> auto shares_adder(int how_many) {
+    switch (how_many) {
+        case 1: return add_shares<T, Picked, Slack, 1>;
+        case 2: return add_shares<T, Picked, Slack, 2>;
+        case 4: return add_shares<T, Picked, Slack, 4>;
+        default: return add_shares<T, Picked, Slack, 0>;
+    }
+}
+
+// out[0, 2 count): the phases of stride 2, merged as they are stored. Without slack, count is at
+// least a vector.
+template <class T, bool Picked, bool Slack, int Even, int Odd>
+POOLWISE_APART void add_pairs(T* out, const Share<T>* even, int evens, const Share<T>* odd,
+                              int odds, std::int64_t count) {
+    each_block<T, Slack>(count, [&](auto width, std::int64_t n) {
+        constexpr int wide = decltype(width)::value, lanes = vector_lanes<T>;
+        Vec<T> first[wide], second[wide];
+        add_up<Picked, wide, Even>(first, even, evens, n);
+        add_up<Picked, wide, Odd>(second, odd, odds, n);
+        for (int w = 0; w < wide; ++w) merge_pair(out + 2 * (n + w * lanes), first[w], second[w]);
+    });
+}
+template <class T, bool Picked, bool Slack> auto pairs_adder(int evens, int odds) {
+    if (evens == 1 && odds == 1) return add_pairs<T, Picked, Slack, 1, 1>;
+    if (evens == 1 && odds == 2) return add_pairs<T, Picked, Slack, 1, 2>;
+    if (evens == 2 && odds == 1) return add_pairs<T, Picked, Slack, 2, 1>;
+    if (evens == 2 && odds == 4) return add_pairs<T, Picked, Slack, 2, 4>;
+    if (evens == 4 && odds == 2) return add_pairs<T, Picked, Slack, 4, 2>;
+    return add_pairs<T, Picked, Slack, 0, 0>;
 }
 
 template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJob> {
@@ -78,18 +124,17 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
                      const_cast<char*>(job_.winners), group, block_, job_.lane_block);
     }
 
-    // Windows stand at q = 0, 1, … in units of the stride; cell w is at q * stride + phase - pad.
+    // Cell w = j * stride + r of a row, phase r, sees windows from q = j + (r + pad) / stride down.
     // `beside` planes of a group, or lanes of a plane.
     POOLWISE_APART void take_scratch(std::int64_t beside) {
         planes_ = job_.layout.gather ? beside : 1;
         lanes_ = job_.layout.gather ? 1 : beside;
         stride_ = f_.stride[2];
-        first_q_ = f_.pad[2] / stride_;
-        quotients_ = (f_.size[2] - 1 + f_.pad[2]) / stride_ - first_q_ + 1;
+        for (std::int64_t r = 0; r < stride_; ++r) first_window_[r] = (r + f_.pad[2]) / stride_;
         margin_ = (f_.taps[2] - 1) / stride_;  // windows before q that still reach it
         // Columns [-margin, …) around the windows, zero where there is no window.
-        pitch_ = larger(first_q_ + quotients_, f_.count[2]) + margin_;
-        length_ = (planes_ - 1) * pitch_ + quotients_ * lanes_;
+        pitch_ = larger((f_.size[2] - 1 + f_.pad[2]) / stride_ + 1, f_.count[2]) + margin_;
+        length_ = (planes_ - 1) * pitch_ + (f_.size[2] - 1) / stride_ + 1;
         const std::int64_t length = planes_ * pitch_ * lanes_ + vector_lanes<T>;
         for (int a = 0; a < 2; ++a)
             readers_[a] = smaller((f_.taps[a] - 1) / f_.stride[a] + 1, f_.count[a]);
@@ -98,10 +143,12 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
             ring_winner_[slot] = job_.winners ? arena_.template take<I>(length) : nullptr;
         }
         const std::int64_t phase = length_ + 2 * vector_lanes<T>;
-        for (std::int64_t r = 0; r < stride_ && lanes_ == 1 && r < most_direct_taps; ++r)
+        for (std::int64_t r = 0; r < stride_ && stride_ > 2 && lanes_ == 1; ++r)
             phases_[r] = arena_.template take<T>(phase);
         merged_ =
             arena_.template take<T>(larger(phase * stride_, f_.size[2] * lanes_ + vector_lanes<T>));
+        lane_shares_ =
+            arena_.template take<Share<T>>(stride_ * readers_[0] * readers_[1] * (margin_ + 1));
         if (job_.divide) along_ = arena_.template take<T>(planes_ * pitch_ * lanes_);
     }
 
@@ -122,30 +169,44 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
                               : layout.x_lane == bytes && layout.x_axis[2] == lanes_ * bytes);
     }
 
-    template <bool Picked> void make_plane() {
-        for (std::int64_t slot = 0; slot < readers_[0] * readers_[1]; ++slot) held_[slot] = -1;
-        const std::int64_t first = band_ * job_.band, last = smaller(first + job_.band, f_.size[1]);
-        for (std::int64_t d = 0; d < f_.size[0]; ++d)
-            for (std::int64_t h = first; h < last; ++h) make_row<Picked>(d, h);
-    }
-
+    // The windows of one axis that see a cell, [first, last], kept up as cells go by: no division
+    // per row. Windows share slots, one for each that a cell can see.
     struct Readers {
-        std::int64_t first, last;  // the windows that see a cell, inclusive
+        std::int64_t first, last, slot;  // the first one's
     };
     Readers readers_of(int axis, std::int64_t cell) const {
         const std::int64_t place = cell + f_.pad[axis], stride = f_.stride[axis];
         const std::int64_t before = place - f_.taps[axis] + 1;
-        return {before > 0 ? quotient(before + stride - 1, stride) : 0,
-                smaller(quotient(place, stride), f_.count[axis] - 1)};
+        const std::int64_t first = before > 0 ? (before + stride - 1) / stride : 0;
+        return {first, smaller(place / stride, f_.count[axis] - 1), first % readers_[axis]};
     }
-    // Narrow division is the faster.
-    static std::int64_t quotient(std::int64_t n, std::int64_t by) {
-        if (by == 1) return n;
-        if (n <= INT32_MAX && by <= INT32_MAX)
-            return static_cast<std::uint32_t>(n) / static_cast<std::uint32_t>(by);
-        return n / by;
+    void move_on(Readers& readers, int axis, std::int64_t cell) const {
+        const std::int64_t place = cell + f_.pad[axis], stride = f_.stride[axis];
+        if (readers.first * stride + f_.taps[axis] <= place) {
+            ++readers.first;
+            readers.slot = next_slot(readers.slot, axis);
+        }
+        if ((readers.last + 1) * stride <= place && readers.last + 1 < f_.count[axis])
+            ++readers.last;
     }
-    static std::int64_t rest(std::int64_t n, std::int64_t by) { return n - quotient(n, by) * by; }
+    std::int64_t next_slot(std::int64_t slot, int axis) const {
+        return slot + 1 < readers_[axis] ? slot + 1 : 0;
+    }
+
+    template <bool Picked> void make_plane() {
+        for (std::int64_t slot = 0; slot < readers_[0] * readers_[1]; ++slot) held_[slot] = -1;
+        const std::int64_t first = band_ * job_.band, last = smaller(first + job_.band, f_.size[1]);
+        const Readers at_first = readers_of(1, first);
+        Readers over_d = readers_of(0, 0);
+        for (std::int64_t d = 0; d < f_.size[0]; ++d) {
+            if (d > 0) move_on(over_d, 0, d);
+            Readers over_h = at_first;
+            for (std::int64_t h = first; h < last; ++h) {
+                if (h > first) move_on(over_h, 1, h);
+                make_row<Picked>(d, h, over_d, over_h);
+            }
+        }
+    }
 
     // One row of windows that sees the row being made, and the number of the tap it sees it at.
     struct Source {
@@ -154,20 +215,24 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
         std::int64_t base;
     };
 
-    template <bool Picked> void make_row(std::int64_t d, std::int64_t h) {
+    template <bool Picked>
+    void make_row(std::int64_t d, std::int64_t h, const Readers& over_d, const Readers& over_h) {
         Source sources[most_direct_taps];
         int rows = 0;
-        const Readers over_d = readers_of(0, d), over_h = readers_of(1, h);
-        for (std::int64_t od = over_d.first; od <= over_d.last; ++od)
+        std::int64_t slot_d = over_d.slot;
+        for (std::int64_t od = over_d.first; od <= over_d.last; ++od) {
+            std::int64_t slot_h = over_h.slot;
             for (std::int64_t oh = over_h.first; oh <= over_h.last; ++oh) {
-                const std::int64_t slot =
-                    rest(od, readers_[0]) * readers_[1] + rest(oh, readers_[1]);
+                const std::int64_t slot = slot_d * readers_[1] + slot_h;
                 hold(od, oh, slot);
                 const std::int64_t kd = d + f_.pad[0] - od * f_.stride[0],
                                    kh = h + f_.pad[1] - oh * f_.stride[1];
                 sources[rows++] = {ring_dy_[slot], ring_winner_[slot],
                                    (kd * f_.taps[1] + kh) * f_.taps[2]};
+                slot_h = next_slot(slot_h, 1);
             }
+            slot_d = next_slot(slot_d, 0);
+        }
         const Layout& layout = job_.layout;
         const std::int64_t offset = d * layout.x_axis[0] + h * layout.x_axis[1];
         char* const base = const_cast<char*>(place_.x[0]) + offset;
@@ -179,9 +244,13 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
                              f_.size[2], size_of(job_.dtype));
             return;
         }
-        make_flat<Picked>(sources, rows);
+        // A long row goes where it belongs; others through a buffer that has room behind them.
+        const bool direct =
+            dense_ && planes_ == 1 && stride_ <= 2 && f_.size[2] >= stride_ * vector_lanes<T>;
+        if (direct) return make_flat<Picked, false>(sources, rows, reinterpret_cast<T*>(base));
+        make_flat<Picked, true>(sources, rows, merged_);
         for (std::int64_t p = 0; p < planes_; ++p) {
-            const T* made = merged_ + p * pitch_ * stride_ + f_.pad[2] - first_q_ * stride_;
+            const T* made = merged_ + p * pitch_ * stride_;
             char* const at = const_cast<char*>(place_.x[p]) + offset;
             if (dense_)
                 copy_run(reinterpret_cast<T*>(at), made, f_.size[2]);
@@ -191,48 +260,59 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
         }
     }
 
-    // The windows that see phase `r` of a row, for all of its quotients at once.
+    // The windows that see phase `r` of a row, seen from its first cell.
     int shares_of(std::int64_t r, const Source* sources, int rows, Share<T>* shares) const {
+        const std::int64_t q = first_window_[r], first = r + f_.pad[2] - q * stride_;
         int how_many = 0;
         for (int s = 0; s < rows; ++s)
             for (std::int64_t m = margin_; m >= 0; --m) {
-                const std::int64_t t = r + m * stride_;
-                if (t >= f_.taps[2]) continue;
-                const std::int64_t from = (first_q_ - m + margin_) * lanes_;
+                const std::int64_t tap = first + m * stride_;
+                if (tap >= f_.taps[2]) continue;
+                const std::int64_t from = (q - m + margin_) * lanes_;
                 shares[how_many++] = {sources[s].dy + from,
                                       sources[s].winner ? sources[s].winner + from : nullptr,
-                                      static_cast<I>(sources[s].base + t)};
+                                      static_cast<I>(sources[s].base + tap)};
             }
         return how_many;
     }
 
-    template <bool Picked> void make_flat(const Source* sources, int rows) {
-        Share<T> shares[most_shares];
-        for (std::int64_t r = 0; r < stride_; ++r) {
-            const int how_many = shares_of(r, sources, rows, shares);
-            T* const out = stride_ == 1 ? merged_ : phases_[r];
-            add_shares<T, Picked, true>(out, shares, how_many, length_);
+    template <bool Picked, bool Slack> void make_flat(const Source* sources, int rows, T* target) {
+        Share<T> shares[2 * most_shares];
+        const std::int64_t row = f_.size[2];
+        if (stride_ == 1) {
+            const int how_many = shares_of(0, sources, rows, shares);
+            const auto add = shares_adder<T, Picked, Slack>(how_many);
+            add(target, shares, how_many, 0, Slack ? length_ : row);
+        } else if (stride_ == 2) {
+            Share<T>* const odd = shares + most_shares;
+            const int evens = shares_of(0, sources, rows, shares),
+                      odds = shares_of(1, sources, rows, odd);
+            const auto add = pairs_adder<T, Picked, Slack>(evens, odds);
+            add(target, shares, evens, odd, odds, Slack ? length_ : row / 2);
+            if (!Slack && row % 2) target[row - 1] = add_up_one<Picked>(shares, evens, row / 2);
+        } else {
+            for (std::int64_t r = 0; r < stride_; ++r) {
+                const int how_many = shares_of(r, sources, rows, shares);
+                add_shares<T, Picked, true, 0>(phases_[r], shares, how_many, 0, length_);
+            }
+            merge_row(target, phases_, stride_, length_);
         }
-        if (stride_ > 1) merge_row(merged_, phases_, stride_, length_);
     }
 
+    // Cell by cell, as they lie in memory; at stride 1 a row is one run.
     template <bool Picked> void make_lanes(const Source* sources, int rows, T* target) {
-        Share<T> shares[most_shares];
-        for (std::int64_t r = 0; r < stride_; ++r) {
-            const int how_many = shares_of(r, sources, rows, shares);
-            // The first cell of this phase, and its quotient. At stride 1 a row is one run.
-            std::int64_t w = (r + stride_ - f_.pad[2] % stride_) % stride_;
-            const std::int64_t run = stride_ == 1 ? f_.size[2] : 1;
-            std::int64_t q = (w + f_.pad[2]) / stride_ - first_q_;
-            for (; w < f_.size[2]; w += stride_ * run, ++q) {
-                Share<T> here[most_shares];
-                for (int s = 0; s < how_many; ++s) {
-                    here[s] = shares[s];
-                    here[s].dy += q * lanes_;
-                    if (Picked) here[s].winner += q * lanes_;
-                }
-                add_shares<T, Picked, false>(target + w * lanes_, here, how_many, run * lanes_);
-            }
+        const std::int64_t most = readers_[0] * readers_[1] * (margin_ + 1);
+        int how_many[most_direct_taps];
+        for (std::int64_t r = 0; r < stride_; ++r)
+            how_many[r] = shares_of(r, sources, rows, lane_shares_ + r * most);
+        const std::int64_t run = stride_ == 1 ? f_.size[2] : 1;
+        std::int64_t from = 0, r = 0;
+        for (std::int64_t w = 0; w < f_.size[2]; w += run) {
+            const auto add = shares_adder<T, Picked, false>(how_many[r]);
+            add(target + w * lanes_, lane_shares_ + r * most, how_many[r], from, run * lanes_);
+            if (++r < stride_) continue;
+            r = 0;
+            from += lanes_;
         }
     }
 
@@ -270,24 +350,25 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
 
     // Every number of eight bits is a tap of a window of 256 cells.
     void check_taps(const I* winner) const {
-        const I cells = static_cast<I>(f_.cells());
         const std::int64_t length = (planes_ - 1) * pitch_ + f_.count[2] * lanes_;
         I most = 0;
         for (std::int64_t n = 0; n < length; ++n) most = larger(most, winner[n]);
-        if (most >= cells) __atomic_store_n(job_.bad, true, __ATOMIC_RELAXED);
+        if (most >= static_cast<I>(f_.cells())) __atomic_store_n(job_.bad, true, __ATOMIC_RELAXED);
     }
 
     Loader<T> loader_;
     Storer<T> storer_;
     Divider<T> divider_;
-    std::int64_t planes_ = 1, pitch_ = 0, lanes_ = 1, stride_ = 1, first_q_ = 0, quotients_ = 0;
+    std::int64_t planes_ = 1, pitch_ = 0, lanes_ = 1, stride_ = 1;
     std::int64_t margin_ = 0, length_ = 0, readers_[2] = {1, 1};
     bool dense_ = false;
     T* ring_dy_[most_direct_taps];
     I* ring_winner_[most_direct_taps];
     std::int64_t held_[most_direct_taps];
     T* phases_[most_direct_taps] = {};
+    std::int64_t first_window_[most_direct_taps];
     T* merged_ = nullptr;
+    Share<T>* lane_shares_ = nullptr;
     T* along_ = nullptr;
 };
 

@@ -157,24 +157,18 @@ inline void split_row(const T* row, T* const* phases, std::int64_t wanted, std::
 }
 
 // The way back: row[q * stride + r] = phases[r][q].
+template <class T> inline void merge_pair(T* row, Vec<T> even, Vec<T> odd) {
+    constexpr int lanes = vector_lanes<T>;
+    Vec<TapInt<T>> low{}, high{};
+    for (int l = 0; l < lanes; ++l) {
+        low[l] = l / 2 + (l % 2) * lanes;
+        high[l] = lanes / 2 + l / 2 + (l % 2) * lanes;
+    }
+    store_vector(row, __builtin_shuffle(even, odd, low));
+    store_vector(row + lanes, __builtin_shuffle(even, odd, high));
+}
 template <class T>
 inline void merge_row(T* row, const T* const* phases, std::int64_t stride, std::int64_t count) {
-    if (stride == 2) {
-        using V = Vec<T>;
-        using I = Vec<TapInt<T>>;
-        constexpr int lanes = vector_lanes<T>;
-        I low{}, high{};
-        for (int l = 0; l < lanes; ++l) {
-            low[l] = l / 2 + (l % 2) * lanes;
-            high[l] = lanes / 2 + l / 2 + (l % 2) * lanes;
-        }
-        for (std::int64_t q = 0; q < count; q += lanes) {
-            const V even = load_vector<V>(phases[0] + q), odd = load_vector<V>(phases[1] + q);
-            store_vector(row + 2 * q, __builtin_shuffle(even, odd, low));
-            store_vector(row + 2 * q + lanes, __builtin_shuffle(even, odd, high));
-        }
-        return;
-    }
     for (std::int64_t r = 0; r < stride; ++r)
         for (std::int64_t q = 0; q < count; ++q) row[q * stride + r] = phases[r][q];
 }
