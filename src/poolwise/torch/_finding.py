@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dis
 import functools
+import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import nn
@@ -26,7 +27,7 @@ _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 _NOT_RUN = frozenset({"__init__", "__new__", "__setstate__"})  # whatever these meet is kept
 # What looks past the names that a function is given.
 _LOOKS_AROUND = frozenset({"super", "globals", "locals", "vars", "eval", "exec"})
-_REBINDS = frozenset({"IMPORT_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"})
+_REBINDS = frozenset({"IMPORT_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_BUILD_CLASS"})
 
 
 def pooling_methods(module: nn.Module) -> dict[str, bool]:
@@ -38,49 +39,78 @@ def pooling_methods(module: nn.Module) -> dict[str, bool]:
     search = _Search()
     cls = type(module)
     leading: dict[str, list[Any]] = {}
+    of_class: list[Any] = []
     for base in cls.__mro__:
         if _is_torchs(base.__module__) and base not in CALLS:
             continue  # torch's layers pool only where they are pooling layers
         for name, member in vars(base).items():
             function = _function(member)
-            if isinstance(function, types.FunctionType) and search.method(name, function):
+            if not isinstance(function, types.FunctionType):
+                of_class.append(function)
+            elif search.method(name, function):
                 leading.setdefault(name, []).append(member)
     found = {name: _member(cls, name) for name in leading}
     kept = [value for name, value in vars(module).items() if name not in _OF_EVERY_MODULE]
+    kept += of_class
     methods = {
         name: leading[name] == [found[name]] and names_all(found[name])
         for name in leading.keys() - _NOT_RUN
         if isinstance(found[name], types.FunctionType)
     }
+    if not isinstance(_member(cls, "forward"), types.FunctionType):
+        return methods  # a descriptor of the user's own, which cannot be wrapped
     if leading.keys() - methods.keys() or any(search.leads(value) for value in kept):
         methods["forward"] = False
     return methods
 
 
 def names_all(function: types.FunctionType) -> bool:
-    """Whether a function reaches pooling only by its own names, ``F.max_pool2d`` or `max_pool2d`.
+    """Whether a function only ever calls pooling, and by its own names: ``F.max_pool2d(x, 2)``.
 
-    Then it is enough to give those names another meaning, and to leave alone all that it calls.
+    Then it is enough to give those names another meaning, and to leave alone all that it calls. A
+    function that is kept, compared or handed on by such a name would take the meaning with it.
     """
-    names, search = _names(function), _Search()
-    if names & (_LOOKS_AROUND | _CLASSES):
+    if _names(function) & (_LOOKS_AROUND | _CLASSES):
         return False
-    for code in _codes(function.__code__):
-        chain: object = None  # what the last instructions fetched, as far as it is torch's
-        for step in dis.get_instructions(code):
-            if step.opname in _REBINDS:
-                return False
-            fetches = step.opname in ("LOAD_ATTR", "LOAD_METHOD")
-            if fetches and step.argval in NAMES and chain not in SPACES:
-                return False
-            if step.opname == "LOAD_GLOBAL":
-                found = function.__globals__.get(step.argval)
-                chain = found if isinstance(found, types.ModuleType) else None
-            else:
-                chain = getattr(chain, step.argval, None) if fetches and chain else None
-                chain = chain if isinstance(chain, types.ModuleType) else None
+    if not all(_only_calls(code, function.__globals__) for code in _codes(function.__code__)):
+        return False
+    search = _Search()
     by_name = (value for value in _globals(function) if not is_pooling(value))
     return not any(search.leads(value) for value in (*by_name, *_beyond(function)))
+
+
+def _only_calls(code: types.CodeType, names: dict[str, Any]) -> bool:
+    chain: object = None  # the module of torch's that the last instructions fetched
+    room = False  # made by the compiler, before the chain, for what it is about to call
+    steps = list(dis.get_instructions(code))
+    for step, after in zip(steps, [*steps[1:], None], strict=True):
+        if step.opname in _REBINDS:
+            return False
+        fetches = step.opname in ("LOAD_ATTR", "LOAD_METHOD")
+        if chain is not None and not fetches:
+            return False  # a module of torch's as a value
+        if step.opname == "LOAD_GLOBAL":
+            found = names.get(step.argval)
+            room = bool((step.arg or 0) & 1)
+        elif fetches and chain is not None:
+            found = getattr(chain, step.argval, None)
+        else:
+            if fetches and step.argval in NAMES:
+                return False  # fetched from we know not where
+            continue
+        if is_pooling(found) and not (room or _is_callee(step, after)):
+            return False
+        chain = found if isinstance(found, types.ModuleType) and found in SPACES else None
+    return True
+
+
+def _is_callee(step: dis.Instruction, after: dis.Instruction | None) -> bool:
+    """Whether what an instruction fetches is called next, as each version of Python says it."""
+    if step.opname == "LOAD_METHOD":  # to Python 3.11
+        return True
+    if step.opname == "LOAD_ATTR" and sys.version_info >= (3, 12) and (step.arg or 0) & 1:
+        return True
+    return after is not None and after.opname == "PUSH_NULL"  # from Python 3.13 on
 
 
 def _member(cls: type, name: str) -> Any:
@@ -96,7 +126,7 @@ class _Search:
     """A walk over functions and what they name, each once."""
 
     def __init__(self) -> None:
-        self._seen: set[int] = set()
+        self._found: dict[int, bool] = {}
         self._alive: list[object] = []  # so that no identity is given out twice
 
     def method(self, name: str, function: types.FunctionType) -> bool:
@@ -110,11 +140,14 @@ class _Search:
         """Whether a value is, holds or calls a pooling function."""
         if is_pooling(value):
             return True
-        if depth > _DEEPEST or isinstance(value, nn.Module) or id(value) in self._seen:
+        if depth > _DEEPEST or isinstance(value, nn.Module):
             return False
-        self._seen.add(id(value))
-        self._alive.append(value)
-        return any(self.leads(one, depth + 1) for one in _within(value))
+        if id(value) not in self._found:
+            self._found[id(value)] = False  # as long as it is being looked at
+            self._alive.append(value)
+            found = any(self.leads(one, depth + 1) for one in _within(value))
+            self._found[id(value)] = found
+        return self._found[id(value)]
 
 
 def _within(value: object) -> Iterator[object]:
@@ -126,7 +159,7 @@ def _within(value: object) -> Iterator[object]:
             yield from (*_globals(value), *_beyond(value))
     elif isinstance(value, types.MethodType):
         yield value.__func__
-    elif isinstance(value, functools.partial):
+    elif isinstance(value, functools.partial | functools.partialmethod):
         yield from (value.func, *value.args, *value.keywords.values())
     elif isinstance(value, dict):
         yield from list(value.values())[:_WIDEST]
@@ -135,7 +168,7 @@ def _within(value: object) -> Iterator[object]:
     elif not isinstance(value, type) and not _is_torchs(type(value).__module__):
         call = vars(type(value)).get("__call__")
         if isinstance(call, types.FunctionType):
-            yield from (call, *getattr(value, "__dict__", {}).values())
+            yield from (call, *_attributes(value).values())
 
 
 def _globals(function: types.FunctionType) -> Iterator[object]:
@@ -147,8 +180,9 @@ def _beyond(function: types.FunctionType) -> Iterator[object]:
     """What a function may fetch from what its names stand for, got by default or from around it."""
     names = _names(function)
     for found in _globals(function):
-        space = getattr(found, "__dict__", None)  # of a module of helpers, a class, a config
-        if space is not None and not _is_torchs(getattr(found, "__name__", None)):
+        # Of a module of helpers, a class, a config. (Whatever it is, none of its code is run.)
+        space = _attributes(found)
+        if not (isinstance(found, types.ModuleType | type) and _is_torchs(found.__name__)):
             yield from (_function(space[name]) for name in names if name in space)
     for cell in function.__closure__ or ():
         try:
@@ -157,6 +191,15 @@ def _beyond(function: types.FunctionType) -> Iterator[object]:
             continue
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
+
+
+def _attributes(value: object) -> Mapping[str, Any]:
+    """The attributes that an object has itself, as they are, whatever it says when asked."""
+    try:
+        found = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return found if isinstance(found, dict | types.MappingProxyType) else {}
 
 
 def _function(member: Any) -> Any:

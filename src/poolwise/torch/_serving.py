@@ -66,12 +66,12 @@ def _table() -> dict[Function, _Served]:
 FUNCTIONS = _table()
 
 
+_IDENTITIES = frozenset(map(id, FUNCTIONS))
+
+
 def is_pooling(found: object) -> bool:
-    """Whether an object is one of torch's pooling functions."""
-    try:
-        return found in FUNCTIONS
-    except TypeError:
-        return False
+    """Whether an object is one of torch's pooling functions; it is not asked anything."""
+    return id(found) in _IDENTITIES
 
 
 NAMES = frozenset(
@@ -169,17 +169,25 @@ def _is_serving() -> bool:
     return any(torch._C._get_function_stack_at(k) is _SERVE for k in range(depth))
 
 
-def under_mode(function: Function) -> Function:
+def under_mode(function: types.FunctionType) -> Function:
     """Return a function that has all torch's pooling functions called inside it served."""
+    mode, is_serving = _SERVE, _is_serving
 
-    @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if _is_serving():
+        if is_serving():
             return function(*args, **kwargs)
-        with _SERVE:
+        with mode:
             return function(*args, **kwargs)
 
-    return call
+    return _standing_for(function, call)
+
+
+def _standing_for(function: types.FunctionType, call: Any) -> Function:
+    """Return `call`, which names no globals, as what reads functions would find the original."""
+    found = types.FunctionType(
+        call.__code__, function.__globals__, function.__name__, None, call.__closure__
+    )
+    return wraps(function)(found)
 
 
 # ---- names with another meaning
@@ -247,13 +255,14 @@ def renamed(function: types.FunctionType) -> Function:
     )
     ours.__kwdefaults__ = function.__kwdefaults__
 
-    @wraps(function)
+    is_compiling = torch.compiler.is_compiling
+
     def call(*args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling():
+        if is_compiling():
             return compiling(*args, **kwargs)
         return ours(*args, **kwargs)
 
-    return call
+    return _standing_for(function, call)
 
 
 def _names_can_mean() -> bool:

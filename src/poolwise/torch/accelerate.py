@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
+import torch.fx
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
@@ -36,6 +37,7 @@ class _Accelerated:
     """Marks the subclasses that `accelerate` makes of a user's classes."""
 
     _poolwise_class: type[nn.Module]
+    _poolwise_methods: dict[str, bool]
 
     def __init_subclass__(cls) -> None:
         """Keep quiet: to the user's class, and whatever registers its subclasses, none is made."""
@@ -46,7 +48,7 @@ class _Accelerated:
             reduced = self.__reduce_ex__(max(protocol, 2))
         if isinstance(reduced, str):
             return reduced
-        return (_remade, tuple(reduced[:2]), *reduced[2:])
+        return (_remade, (*reduced[:2], type(self)._poolwise_methods), *reduced[2:])
 
     def __prepare_scriptable__(self) -> Any:
         raise TypeError(
@@ -69,33 +71,50 @@ def _become(module: object, cls: type) -> None:
     object.__setattr__(module, "__class__", cls)  # past any __setattr__ of the user's
 
 
-def _remade(make: Function, args: tuple[Any, ...]) -> Any:
+def _remade(make: Function, args: tuple[Any, ...], methods: dict[str, bool]) -> Any:
     module = make(*args)
     if isinstance(module, nn.Module) and not isinstance(module, _Accelerated):
-        _become(module, _subclass(module))
+        _become(module, _subclass(module, methods))
     return module
 
 
-def _subclass(module: nn.Module) -> type[nn.Module]:
-    """Return the accelerated subclass of a module's class: one for all its modules."""
+def _subclass(module: nn.Module, methods: dict[str, bool] | None = None) -> type[nn.Module]:
+    """Return the accelerated subclass of a module's class: one for all modules served alike."""
     cls = type(module)
+    if methods is None:
+        methods = {} if cls in CALLS else pooling_methods(module)
+    codes = [getattr(cls, name).__code__ for name in methods]  # a class may change its methods
     for made in type.__subclasses__(cls):
-        if vars(made).get("_poolwise_class") is cls:
+        own = vars(made)
+        alike = own.get("_poolwise_class") is cls and own["_poolwise_methods"] == methods
+        if alike and own["_poolwise_codes"] == codes:
             return made
     members: dict[str, Any] = {
         "_poolwise_class": cls,
+        "_poolwise_methods": methods,
+        "_poolwise_codes": codes,
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
         "__doc__": cls.__doc__,
     }
     if cls in CALLS:
         members["forward"] = _pooling_forward(cls)
-    else:
-        for name, named in pooling_methods(module).items():
-            members[name] = (renamed if named else under_mode)(getattr(cls, name))
+    for name, named in methods.items():
+        members[name] = (renamed if named else under_mode)(getattr(cls, name))
     if hasattr(cls, "__deepcopy__"):
         members["__deepcopy__"] = _deepcopy
+    if issubclass(cls, torch.fx.GraphModule):
+        members["recompile"] = _recompile
     return _new_class(cls, (_Accelerated, cls), members)
+
+
+def _recompile(self: Any) -> Any:
+    """Compile a graph that was changed, into the user's class, and serve what came of it."""
+    with _as_it_was(self):
+        made = self.recompile()
+        cls = _subclass(self)
+    _become(self, cls)
+    return made
 
 
 def _new_class(like: type, bases: tuple[type, ...], members: dict[str, Any]) -> type[nn.Module]:
@@ -106,7 +125,7 @@ def _new_class(like: type, bases: tuple[type, ...], members: dict[str, Any]) -> 
 def _deepcopy(self: Any, memo: dict[int, Any]) -> Any:
     with _as_it_was(self):
         made = self.__deepcopy__(memo)
-    return _remade(lambda: made, ())
+    return _remade(lambda: made, (), type(self)._poolwise_methods)
 
 
 def _pooling_forward(cls: type[nn.Module]) -> Function:
