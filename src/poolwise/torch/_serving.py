@@ -64,8 +64,6 @@ def _table() -> dict[Function, _Served]:
 
 
 FUNCTIONS = _table()
-
-
 _IDENTITIES = frozenset(map(id, FUNCTIONS))
 
 
@@ -91,6 +89,12 @@ def _behaves(kind: type[Tensor]) -> bool:
     return function in known and kind.__torch_dispatch__ is Tensor.__torch_dispatch__
 
 
+def _exporting_to_onnx() -> bool:
+    # Export traces, by one tracer or the other: only then is it worth the microsecond of asking.
+    tracing = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    return tracing and torch.onnx.is_in_onnx_export()
+
+
 def _functionalizing() -> bool:
     stack = torch._C._functorch.get_interpreter_stack() or ()
     return any(layer.key() == torch._C._functorch.TransformType.Functionalize for layer in stack)
@@ -102,7 +106,7 @@ def serves(family: str, input: object, args: tuple[Any, ...], kwargs: dict[str, 
         return False
     if type(input) is not Tensor and not _behaves(type(input)):
         return False
-    if forward_ad._current_level >= 0 or torch.onnx.is_in_onnx_export():
+    if forward_ad._current_level >= 0 or _exporting_to_onnx():
         return False  # forward-mode derivatives are torch's; ONNX knows torch's operators
     if torch._C._are_functorch_transforms_active() and _functionalizing():
         return False  # torch has no rule for functions with a gradient of their own there
