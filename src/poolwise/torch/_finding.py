@@ -53,7 +53,7 @@ def pooling_methods(module: nn.Module) -> dict[str, bool]:
     kept = [value for name, value in vars(module).items() if name not in _OF_EVERY_MODULE]
     kept += of_class
     methods = {
-        name: leading[name] == [found[name]] and names_all(found[name])
+        name: leading[name] == [found[name]] and _names_all(found[name])
         for name in leading.keys() - _NOT_RUN
         if isinstance(found[name], types.FunctionType)
     }
@@ -64,7 +64,7 @@ def pooling_methods(module: nn.Module) -> dict[str, bool]:
     return methods
 
 
-def names_all(function: types.FunctionType) -> bool:
+def _names_all(function: types.FunctionType) -> bool:
     """Whether a function only ever calls pooling, and by its own names: ``F.max_pool2d(x, 2)``.
 
     Then it is enough to give those names another meaning, and to leave alone all that it calls. A
@@ -131,10 +131,9 @@ class _Search:
 
     def method(self, name: str, function: types.FunctionType) -> bool:
         """Whether a method leads to a pooling function, also one of torch's pooling layers."""
-        names = _names(function)
-        if names & NAMES or (name == "forward" and names & _CLASSES):
+        if name == "forward" and _names(function) & _CLASSES:
             return True
-        return any(self.leads(value, 1) for value in (*_globals(function), *_beyond(function)))
+        return any(self.leads(value, 1) for value in _named(function))
 
     def leads(self, value: object, depth: int = 0) -> bool:
         """Whether a value is, holds or calls a pooling function."""
@@ -154,9 +153,7 @@ def _within(value: object) -> Iterator[object]:
     """What a value holds or, if it is a function, names."""
     if isinstance(value, types.FunctionType):
         if not _is_torchs(value.__module__):
-            if _names(value) & NAMES:  # whatever it is fetched from
-                yield next(iter(FUNCTIONS))
-            yield from (*_globals(value), *_beyond(value))
+            yield from _named(value)
     elif isinstance(value, types.MethodType):
         yield value.__func__
     elif isinstance(value, functools.partial | functools.partialmethod):
@@ -171,6 +168,14 @@ def _within(value: object) -> Iterator[object]:
             yield from (call, *_attributes(value).values())
 
 
+def _named(function: types.FunctionType) -> Iterator[object]:
+    """All that a function's names may stand for: for a name of torch's, whatever it comes from."""
+    if _names(function) & NAMES:
+        yield next(iter(FUNCTIONS))
+    yield from _globals(function)
+    yield from _beyond(function)
+
+
 def _globals(function: types.FunctionType) -> Iterator[object]:
     """What a function's global names stand for."""
     return (function.__globals__.get(name) for name in _names(function))
@@ -180,8 +185,7 @@ def _beyond(function: types.FunctionType) -> Iterator[object]:
     """What a function may fetch from what its names stand for, got by default or from around it."""
     names = _names(function)
     for found in _globals(function):
-        # Of a module of helpers, a class, a config. (Whatever it is, none of its code is run.)
-        space = _attributes(found)
+        space = _attributes(found)  # of a module of helpers, a class, a config
         if not (isinstance(found, types.ModuleType | type) and _is_torchs(found.__name__)):
             yield from (_function(space[name]) for name in names if name in space)
     for cell in function.__closure__ or ():

@@ -74,15 +74,12 @@ def _become(module: object, cls: type) -> None:
 def _remade(make: Function, args: tuple[Any, ...], methods: dict[str, bool]) -> Any:
     module = make(*args)
     if isinstance(module, nn.Module) and not isinstance(module, _Accelerated):
-        _become(module, _subclass(module, methods))
+        _become(module, _subclass(type(module), methods))
     return module
 
 
-def _subclass(module: nn.Module, methods: dict[str, bool] | None = None) -> type[nn.Module]:
-    """Return the accelerated subclass of a module's class: one for all modules served alike."""
-    cls = type(module)
-    if methods is None:
-        methods = {} if cls in CALLS else pooling_methods(module)
+def _subclass(cls: type[nn.Module], methods: dict[str, bool]) -> type[nn.Module]:
+    """Return the accelerated subclass of a class: one for all its modules with these methods."""
     codes = [getattr(cls, name).__code__ for name in methods]  # a class may change its methods
     for made in type.__subclasses__(cls):
         own = vars(made)
@@ -112,7 +109,7 @@ def _recompile(self: Any) -> Any:
     """Compile a graph that was changed, into the user's class, and serve what came of it."""
     with _as_it_was(self):
         made = self.recompile()
-        cls = _subclass(self)
+        cls = _subclass(type(self), pooling_methods(self))
     _become(self, cls)
     return made
 
@@ -145,22 +142,25 @@ def _pooling_forward(cls: type[nn.Module]) -> Function:
     return forward
 
 
-def _wanted(module: nn.Module) -> bool:
-    """Whether a module, apart from its submodules, pools and is not ours already."""
+def _accelerated(module: nn.Module) -> type[nn.Module] | None:
+    """Return the class to serve a module, or None if it pools nothing itself or is served."""
     if isinstance(module, _Accelerated | torch.jit.ScriptModule):
-        return False
-    cls = type(module)
-    return cls in CALLS or (cls.__module__ != _OURS and bool(pooling_methods(module)))
-
-
-def _accelerated(module: nn.Module) -> type[nn.Module]:
+        return None
     if not is_parametrized(module):
-        return _subclass(module)
+        return _served_class(module)
     # torch puts a class of its own over a parametrized module's, and takes it off to uncover the
     # one below: that one is accelerated, so the order in which the two are undone is free.
     with _uncovered(module) as cover:
-        below = _subclass(module)
-    return _cover(cover, below)
+        below = _served_class(module)
+    return below and _cover(cover, below)
+
+
+def _served_class(module: nn.Module) -> type[nn.Module] | None:
+    cls = type(module)
+    if cls in CALLS:
+        return _subclass(cls, {})
+    methods = {} if cls.__module__ == _OURS else pooling_methods(module)
+    return _subclass(cls, methods) if methods else None
 
 
 def _restored(module: nn.Module) -> type[nn.Module] | None:
@@ -218,9 +218,7 @@ def accelerate(model: M) -> M:
     (True, True)
     """
     _check_module(model)
-    changes = [(module, _accelerated(module)) for module in model.modules() if _wanted(module)]
-    for module, cls in changes:
-        _become(module, cls)
+    _change_classes(model, _accelerated)
     return model
 
 
@@ -235,11 +233,18 @@ def restore(model: M) -> M:
     True
     """
     _check_module(model)
-    for module in model.modules():
-        original = _restored(module)
-        if original is not None:
-            _become(module, original)
+    _change_classes(model, _restored)
     return model
+
+
+def _change_classes(
+    model: nn.Module, class_for: Callable[[nn.Module], type[nn.Module] | None]
+) -> None:
+    """Give every module the class for it, if any; none is changed before all are known."""
+    changes = [(module, class_for(module)) for module in model.modules()]
+    for module, cls in changes:
+        if cls is not None:
+            _become(module, cls)
 
 
 def _check_module(model: object) -> None:
