@@ -143,12 +143,13 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
             ring_winner_[slot] = job_.winners ? arena_.template take<I>(length) : nullptr;
         }
         const std::int64_t phase = length_ + 2 * vector_lanes<T>;
-        for (std::int64_t r = 0; r < stride_ && stride_ > 2 && lanes_ == 1; ++r)
-            phases_[r] = arena_.template take<T>(phase);
+        if (stride_ > 2 && lanes_ == 1)
+            for (std::int64_t r = 0; r < stride_; ++r) phases_[r] = arena_.template take<T>(phase);
         merged_ =
             arena_.template take<T>(larger(phase * stride_, f_.size[2] * lanes_ + vector_lanes<T>));
-        lane_shares_ =
-            arena_.template take<Share<T>>(stride_ * readers_[0] * readers_[1] * (margin_ + 1));
+        const std::int64_t most = readers_[0] * readers_[1] * (margin_ + 1);
+        for (std::int64_t r = 0; r < stride_; ++r)
+            shares_[r] = arena_.template take<Share<T>>(most);
         if (job_.divide) along_ = arena_.template take<T>(planes_ * pitch_ * lanes_);
     }
 
@@ -233,12 +234,13 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
             }
             slot_d = next_slot(slot_d, 0);
         }
+        for (std::int64_t r = 0; r < stride_; ++r) list_shares(r, sources, rows);
         const Layout& layout = job_.layout;
         const std::int64_t offset = d * layout.x_axis[0] + h * layout.x_axis[1];
         char* const base = const_cast<char*>(place_.x[0]) + offset;
         if (lanes_ > 1) {
             T* const target = dense_ ? reinterpret_cast<T*>(base) : merged_;
-            make_lanes<Picked>(sources, rows, target);
+            make_lanes<Picked>(target);
             if (!dense_)
                 place_.store(storer_, merged_, &base, 0, layout.x_axis[2], layout.x_lane,
                              f_.size[2], size_of(job_.dtype));
@@ -247,8 +249,8 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
         // A long row goes where it belongs; others through a buffer that has room behind them.
         const bool direct =
             dense_ && planes_ == 1 && stride_ <= 2 && f_.size[2] >= stride_ * vector_lanes<T>;
-        if (direct) return make_flat<Picked, false>(sources, rows, reinterpret_cast<T*>(base));
-        make_flat<Picked, true>(sources, rows, merged_);
+        if (direct) return make_flat<Picked, false>(reinterpret_cast<T*>(base));
+        make_flat<Picked, true>(merged_);
         for (std::int64_t p = 0; p < planes_; ++p) {
             const T* made = merged_ + p * pitch_ * stride_;
             char* const at = const_cast<char*>(place_.x[p]) + offset;
@@ -261,7 +263,7 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
     }
 
     // The windows that see phase `r` of a row, seen from its first cell.
-    int shares_of(std::int64_t r, const Source* sources, int rows, Share<T>* shares) const {
+    void list_shares(std::int64_t r, const Source* sources, int rows) {
         const std::int64_t q = first_window_[r], first = r + f_.pad[2] - q * stride_;
         int how_many = 0;
         for (int s = 0; s < rows; ++s)
@@ -269,47 +271,38 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
                 const std::int64_t tap = first + m * stride_;
                 if (tap >= f_.taps[2]) continue;
                 const std::int64_t from = (q - m + margin_) * lanes_;
-                shares[how_many++] = {sources[s].dy + from,
-                                      sources[s].winner ? sources[s].winner + from : nullptr,
-                                      static_cast<I>(sources[s].base + tap)};
+                shares_[r][how_many++] = {sources[s].dy + from,
+                                          sources[s].winner ? sources[s].winner + from : nullptr,
+                                          static_cast<I>(sources[s].base + tap)};
             }
-        return how_many;
+        how_many_[r] = how_many;
     }
 
-    template <bool Picked, bool Slack> void make_flat(const Source* sources, int rows, T* target) {
-        Share<T> shares[2 * most_shares];
+    template <bool Picked, bool Slack> void make_flat(T* target) {
         const std::int64_t row = f_.size[2];
         if (stride_ == 1) {
-            const int how_many = shares_of(0, sources, rows, shares);
-            const auto add = shares_adder<T, Picked, Slack>(how_many);
-            add(target, shares, how_many, 0, Slack ? length_ : row);
+            const auto add = shares_adder<T, Picked, Slack>(how_many_[0]);
+            add(target, shares_[0], how_many_[0], 0, Slack ? length_ : row);
         } else if (stride_ == 2) {
-            Share<T>* const odd = shares + most_shares;
-            const int evens = shares_of(0, sources, rows, shares),
-                      odds = shares_of(1, sources, rows, odd);
-            const auto add = pairs_adder<T, Picked, Slack>(evens, odds);
-            add(target, shares, evens, odd, odds, Slack ? length_ : row / 2);
-            if (!Slack && row % 2) target[row - 1] = add_up_one<Picked>(shares, evens, row / 2);
+            const auto add = pairs_adder<T, Picked, Slack>(how_many_[0], how_many_[1]);
+            add(target, shares_[0], how_many_[0], shares_[1], how_many_[1],
+                Slack ? length_ : row / 2);
+            if (!Slack && row % 2)
+                target[row - 1] = add_up_one<Picked>(shares_[0], how_many_[0], row / 2);
         } else {
-            for (std::int64_t r = 0; r < stride_; ++r) {
-                const int how_many = shares_of(r, sources, rows, shares);
-                add_shares<T, Picked, true, 0>(phases_[r], shares, how_many, 0, length_);
-            }
+            for (std::int64_t r = 0; r < stride_; ++r)
+                add_shares<T, Picked, true, 0>(phases_[r], shares_[r], how_many_[r], 0, length_);
             merge_row(target, phases_, stride_, length_);
         }
     }
 
     // Cell by cell, as they lie in memory; at stride 1 a row is one run.
-    template <bool Picked> void make_lanes(const Source* sources, int rows, T* target) {
-        const std::int64_t most = readers_[0] * readers_[1] * (margin_ + 1);
-        int how_many[most_direct_taps];
-        for (std::int64_t r = 0; r < stride_; ++r)
-            how_many[r] = shares_of(r, sources, rows, lane_shares_ + r * most);
+    template <bool Picked> void make_lanes(T* target) {
         const std::int64_t run = stride_ == 1 ? f_.size[2] : 1;
         std::int64_t from = 0, r = 0;
         for (std::int64_t w = 0; w < f_.size[2]; w += run) {
-            const auto add = shares_adder<T, Picked, false>(how_many[r]);
-            add(target + w * lanes_, lane_shares_ + r * most, how_many[r], from, run * lanes_);
+            const auto add = shares_adder<T, Picked, false>(how_many_[r]);
+            add(target + w * lanes_, shares_[r], how_many_[r], from, run * lanes_);
             if (++r < stride_) continue;
             r = 0;
             from += lanes_;
@@ -365,10 +358,12 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
     T* ring_dy_[most_direct_taps];
     I* ring_winner_[most_direct_taps];
     std::int64_t held_[most_direct_taps];
+    // Per phase of the stride.
     T* phases_[most_direct_taps] = {};
+    Share<T>* shares_[most_direct_taps];
+    int how_many_[most_direct_taps];
     std::int64_t first_window_[most_direct_taps];
     T* merged_ = nullptr;
-    Share<T>* lane_shares_ = nullptr;
     T* along_ = nullptr;
 };
 

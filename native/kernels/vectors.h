@@ -156,7 +156,7 @@ inline void split_row(const T* row, T* const* phases, std::int64_t wanted, std::
         for (std::int64_t q = 0; q < count; ++q) phases[r][q] = row[q * stride + r];
 }
 
-// The way back: row[q * stride + r] = phases[r][q].
+// The way back, two phases in registers: row[2 l] = even[l], row[2 l + 1] = odd[l].
 template <class T> inline void merge_pair(T* row, Vec<T> even, Vec<T> odd) {
     constexpr int lanes = vector_lanes<T>;
     Vec<TapInt<T>> low{}, high{};
@@ -167,6 +167,7 @@ template <class T> inline void merge_pair(T* row, Vec<T> even, Vec<T> odd) {
     store_vector(row, __builtin_shuffle(even, odd, low));
     store_vector(row + lanes, __builtin_shuffle(even, odd, high));
 }
+// And of whole rows, by any stride: row[q * stride + r] = phases[r][q].
 template <class T>
 inline void merge_row(T* row, const T* const* phases, std::int64_t stride, std::int64_t count) {
     for (std::int64_t r = 0; r < stride; ++r)
