@@ -128,8 +128,14 @@ std::shared_ptr<const Plan> make_plan(const nb::tuple& grids) {
     return compile(std::move(result));
 }
 
+// Winners are told as int64 indices or as taps, uint8: their size says which.
 WinnerForm form_of(nb::handle indices) {
-    return indices.is_none() ? WinnerForm::none : WinnerForm::index64;
+    if (indices.is_none() || nb::len(indices) == 0) return WinnerForm::none;
+    const auto bytes = nb::cast<std::int64_t>(indices[0].attr("itemsize"));
+    return bytes == 1 ? WinnerForm::tap8 : WinnerForm::index64;
+}
+Dtype dtype_of_winners(WinnerForm form) {
+    return form == WinnerForm::tap8 ? Dtype::uint8 : Dtype::int64;
 }
 
 void forward(const Plan& plan, nb::handle x, const char* x_dtype, nb::handle ys,
@@ -140,14 +146,15 @@ void forward(const Plan& plan, nb::handle x, const char* x_dtype, nb::handle ys,
     const std::vector<int> at = axes_of(axes, plan.axis_count());
     const Held input(x, in, false);
     const HeldTuple outputs = hold_all(ys, out, true, plan.grid_count());
+    const WinnerForm form = form_of(indices);
     HeldTuple winners;
-    if (!indices.is_none()) winners = hold_all(indices, Dtype::int64, true, plan.grid_count());
+    if (!indices.is_none()) winners = hold_all(indices, dtype_of_winners(form), true, plan.grid_count());
     const ForwardJob job{&plan, input.view(), outputs.views.data(),
                          indices.is_none() ? nullptr : winners.views.data(), at.data()};
     Status status;
     {
         const Released released;
-        status = pool_forward(&job, 1, {in, out, rule, form_of(indices)});
+        status = pool_forward(&job, 1, {in, out, rule, form});
     }
     raise(status);
 }
@@ -207,13 +214,14 @@ void backward(const Plan& plan, nb::handle dx, const char* dtype, nb::handle dys
 }
 
 void scatter(nb::handle dx, const char* dtype, const nb::tuple& dys, const nb::tuple& indices,
-             const nb::tuple& axes, bool accumulate) {
+             const nb::tuple& axes, bool accumulate, const Plan* plan) {
     const Dtype type = dtype_of(dtype);
     const int grids = static_cast<int>(dys.size());
     const std::vector<int> at = axes_of(axes, -1);
     const Held result(dx, type, true);
     const HeldTuple values = hold_all(dys, type, false, grids);
-    const HeldTuple winners = hold_all(indices, Dtype::int64, false, grids);
+    const WinnerForm form = plan ? form_of(indices) : WinnerForm::index64;
+    const HeldTuple winners = hold_all(indices, dtype_of_winners(form), false, grids);
     for (int g = 0; g < grids; ++g) {
         const ArrayView &v = values.views[g], &w = winners.views[g], r = result.view();
         bool same = v.rank == w.rank && v.rank == r.rank;
@@ -227,6 +235,7 @@ void scatter(nb::handle dx, const char* dtype, const nb::tuple& dys, const nb::t
                 "values and indices have one shape, and dx's but on the pooled axes");
     }
     ScatterJob job;
+    job.plan = plan;
     job.dx = result.view();
     job.dy = values.views.data();
     job.winners = winners.views.data();
@@ -237,7 +246,7 @@ void scatter(nb::handle dx, const char* dtype, const nb::tuple& dys, const nb::t
     Status status;
     {
         const Released released;
-        status = pool_scatter(job, type, WinnerForm::index64);
+        status = pool_scatter(job, type, form);
     }
     raise(status);
 }
@@ -278,7 +287,8 @@ NB_MODULE(_native, m) {
     m.def("backward", &backward, nb::arg("plan"), nb::arg("dx"), nb::arg("dtype"), nb::arg("dys"),
           nb::arg("axes"), nb::arg("reducer"), nb::arg("p"), nb::arg("count_include_pad"),
           nb::arg("divisor"), nb::arg("x").none() = nb::none());
-    m.def("scatter", &scatter);
+    m.def("scatter", &scatter, nb::arg("dx"), nb::arg("dtype"), nb::arg("dys"), nb::arg("indices"),
+          nb::arg("axes"), nb::arg("accumulate"), nb::arg("plan").none() = nb::none());
     bind_calls(m);
     m.def("set_num_threads", &set_num_threads);
     m.def("get_num_threads", &get_num_threads);

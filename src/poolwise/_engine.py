@@ -109,6 +109,18 @@ class Prepared:
         return _native.Plan(tuple(grids))
 
     @cached_property
+    def _taps(self) -> int:
+        return max(grid.taps for grid in self.plan.grids)
+
+    @property
+    def winner_dtype(self) -> np.dtype:
+        """The smallest a winner can be kept in for the way back: a byte if it is one of 256 taps.
+
+        The reference knows places alone.
+        """
+        return np.dtype(np.int64 if self.reference_only or self._taps > 256 else np.uint8)
+
+    @cached_property
     def reducer_args(self) -> tuple[str, float, bool, int]:
         """The reducer as the core takes it."""
         r = self.reducer
@@ -137,7 +149,7 @@ class Prepared:
         return split if tuple(here) == self.axes else np.moveaxis(split, here, self.axes)
 
     def forward(self, x: Array, maps: Sequence[Array], indices: Sequence[Array] | None) -> None:
-        """Pool `x` into the maps, and the winners' places into `indices` if given."""
+        """Pool `x` into the maps, and what won into `indices`, if given: places, or uint8 taps."""
         if self.cells == 0:
             return
         if self.reference_only:
@@ -157,7 +169,7 @@ class Prepared:
         )
 
     def backward(self, dy: Array, x: Array | None, indices: Array | None, dx: Array) -> None:
-        """Write the gradient of `x` to `dx`; max and min need `indices`, lp needs x."""
+        """Write the gradient of `x` to `dx`; max and min need what won, lp needs x."""
         if self.cells == 0:
             return
         maps = self.maps(dy)
@@ -168,7 +180,8 @@ class Prepared:
         name = self.names[0]
         dys = tuple(raw(m, name) for m in maps)
         if won is not None:
-            _native.scatter(raw(dx, name), name, dys, won, self.axes, True)
+            plan = self.native if won[0].dtype == np.uint8 else None
+            _native.scatter(raw(dx, name), name, dys, won, self.axes, True, plan)
         else:
             given = None if x is None else raw(x, name)
             _native.backward(
@@ -231,17 +244,26 @@ def run(
 
 
 def run_with_indices(
-    x: object, windows: Windows, reducer: Reducer, axes: object = None, out: object = None
-) -> tuple[Array, NDArray[np.int64], Prepared]:
-    """Pool `x` and say which cell won; also return the call, for the way back."""
+    x: object,
+    windows: Windows,
+    reducer: Reducer,
+    axes: object = None,
+    out: object = None,
+    compact: bool = False,
+) -> tuple[Array, NDArray[Any], Prepared]:
+    """Pool `x` and say which cell won; also return the call, for the way back.
+
+    Cells are told by their index; or, `compact`, in the call's `winner_dtype`.
+    """
     array = as_array(x)
     call = prepare(windows, reducer, array.shape, array.dtype, plain_axes(axes, array.ndim))
-    need = call.cells * (call.out_dtype.itemsize + 8) + call.tables
+    told = call.winner_dtype if compact else np.dtype(np.int64)
+    need = call.cells * (call.out_dtype.itemsize + told.itemsize) + call.tables
     check_memory(need, f"output {call.shape} with indices")
     if out is None:
         y: Array = np.empty(call.shape, call.out_dtype)
     else:
         y = check_out(out, call.shape, call.out_dtype, array)
-    indices: NDArray[Any] = np.empty(call.shape, np.int64)
+    indices: NDArray[Any] = np.empty(call.shape, told)
     call.forward(array, call.maps(y), call.maps(indices))
     return y, indices, call

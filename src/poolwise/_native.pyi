@@ -57,9 +57,10 @@ def scatter(
     dx: Array,
     dtype: str,
     dys: tuple[Array, ...],
-    indices: tuple[Array, ...],
+    indices: tuple[Array, ...],  # int64; or uint8, taps of the plan's windows
     axes: tuple[int, ...],
     accumulate: bool,
+    plan: Plan | None = None,
 ) -> None: ...
 
 # shape, strides in bytes, offset in bytes from the address given to `run`

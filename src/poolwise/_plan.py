@@ -29,6 +29,14 @@ class Grid:
         """Windows along each axis."""
         return tuple(axis.count for axis in self.axes)
 
+    @property
+    def taps(self) -> int:
+        """Places a window of this grid numbers, padding included: at least its most cells."""
+        return math.prod(
+            int((axis.stops - axis.starts).max()) if axis.rule == "bins" else axis.kernel
+            for axis in self.axes
+        )
+
     def outer(self, per_axis: Callable[[AxisPlan], Int64Array]) -> Int64Array:
         """Multiply one vector per axis out to an array over all axes."""
         vectors = [per_axis(axis) for axis in self.axes]

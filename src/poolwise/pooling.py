@@ -153,9 +153,9 @@ def pool_vjp(
     _check_windows(windows)
     if not is_float(array.dtype):
         raise TypeError(f"x has dtype {array.dtype}, which has no gradient; convert it to float32")
-    indices: NDArray[np.int64] | None = None
+    winners: NDArray[Any] | None = None
     if made.picks:
-        y, indices, call = run_with_indices(array, windows, made, axes)
+        y, winners, call = run_with_indices(array, windows, made, axes, compact=True)
     else:
         y = run(array, windows, made, axes)
         call = prepare(windows, made, array.shape, array.dtype, plain_axes(axes, array.ndim))
@@ -169,7 +169,7 @@ def pool_vjp(
             dx: Array = np.empty(shape, dtype)
         else:
             dx = check_out(out, shape, dtype, gradient, *(() if kept is None else (kept,)))
-        call.backward(gradient, kept, indices, dx)
+        call.backward(gradient, kept, winners, dx)
         return dx
 
     return y, pullback

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from ..reducers import Reducer
-from ..windows import Bins, Plan, Rule, Sliding, Windows
+from ..windows import Bins, Rule, Sliding, Windows
 
 CORE_NAMES = {
     torch.float16: "float16",
@@ -160,15 +160,7 @@ def gradient_strides(
 
 def window_cells(windows: Windows, sizes: Sequence[int]) -> int:
     """Return how many taps the largest window numbers: what a tap must be able to say."""
-    plan = windows.over(tuple(sizes))
-    return max(_grid_taps(plan, k) for k in range(len(plan.grids)))
-
-
-def _grid_taps(plan: Plan, k: int) -> int:
-    return math.prod(
-        int((axis.stops - axis.starts).max()) if axis.rule == "bins" else axis.kernel
-        for axis in plan.grids[k].axes
-    )
+    return max(grid.taps for grid in windows.over(tuple(sizes)).grids)
 
 
 def winner_form(windows: Windows, sizes: Sequence[int]) -> str:
