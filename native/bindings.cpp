@@ -148,7 +148,8 @@ void forward(const Plan& plan, nb::handle x, const char* x_dtype, nb::handle ys,
     const HeldTuple outputs = hold_all(ys, out, true, plan.grid_count());
     const WinnerForm form = form_of(indices);
     HeldTuple winners;
-    if (!indices.is_none()) winners = hold_all(indices, dtype_of_winners(form), true, plan.grid_count());
+    if (!indices.is_none())
+        winners = hold_all(indices, dtype_of_winners(form), true, plan.grid_count());
     const ForwardJob job{&plan, input.view(), outputs.views.data(),
                          indices.is_none() ? nullptr : winners.views.data(), at.data()};
     Status status;

@@ -181,9 +181,12 @@ class Forward {
 
     void add_direct(const ForwardJob& in, const Choice& choice, int grid) {
         DirectJob job;
-        job.layout = layout_of(in, grid, true, narrow_direct_row);
         describe(job, in, grid);
         job.divide = kind_.reducer.kind == ReducerKind::mean;
+        job.layout = layout_of(in, grid, true, never_narrow);
+        job.sheet = suits_sheet(job);
+        job.planes_run_on = job.sheet && planes_run_on(job);
+        if (!job.sheet) job.layout = layout_of(in, grid, true, narrow_direct_row);
         cut_direct(job, choice, share_);
         direct_.push_back({job, choice});
     }

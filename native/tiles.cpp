@@ -170,11 +170,52 @@ bool suits_direct(const WindowForm& form, bool winners) {
            form.taps[2] + form.taps[0] * form.taps[1] <= most;
 }
 
+namespace {
+
+constexpr std::int64_t widest_sheet = 2048, narrow_sheet = 24;
+
+// Elements the sheet kernel can read and write: the accumulator's, 16-bit floats, small integers
+// whose means are floats.
+bool sheet_dtypes(Dtype x, Dtype y, bool divide) {
+    if (is_sixteen_bit_float(x) || x == y) return x == y;
+    return divide && y == Dtype::float32 && (x == Dtype::uint8 || x == Dtype::int16);
+}
+
+}  // namespace
+
+bool planes_run_on(const DirectJob& job) {
+    const WindowForm& form = *job.form;
+    const Layout& layout = job.layout;
+    return layout.batch_rank == 0 ||
+           (layout.batch_rank == 1 &&
+            layout.x_batch[0] == form.size[1] * form.size[2] * item_size(job.x_dtype) &&
+            layout.y_batch[0] == form.count[1] * form.count[2] * item_size(job.y_dtype));
+}
+
+bool suits_sheet(const DirectJob& job) {
+    const WindowForm& form = *job.form;
+    const Layout& layout = job.layout;
+    const std::int64_t x = item_size(job.x_dtype), y = item_size(job.y_dtype);
+    if (job.winners != WinnerForm::none || !sheet_dtypes(job.x_dtype, job.y_dtype, job.divide) ||
+        form.size[0] != 1 || form.taps[0] != 1 || form.size[2] > widest_sheet ||
+        layout.lanes != 1 || layout.batch_rank > 1)
+        return false;
+    const bool dense = layout.x_axis[2] == x && layout.y_axis[2] == y &&
+                       (form.size[1] == 1 || layout.x_axis[1] == form.size[2] * x) &&
+                       (form.count[1] == 1 || layout.y_axis[1] == form.count[2] * y);
+    if (!dense) return false;
+    if (form.stride[2] == 1)
+        return form.count[2] == form.size[2] &&
+               (form.size[2] >= narrow_sheet ||
+                (planes_run_on(job) && form.stride[1] == 1 && form.count[1] == form.size[1]));
+    return form.stride[2] == 2 && form.size[2] == 2 * form.count[2] && form.size[2] >= narrow_sheet;
+}
+
 void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
     const WindowForm& form = *job.form;
     cut_small(job, form.size[2] * choice.value_bytes, form.count[1], form.count[0],
               std::max<std::int64_t>(8, 4 * form.taps[1]), share);
-    const bool cut = job.lane_block == 1 && form.count[2] > 2 * direct_columns;
+    const bool cut = job.lane_block == 1 && !job.sheet && form.count[2] > 2 * direct_columns;
     job.column_tile = cut ? direct_columns : form.count[2];
     job.column_tiles = ceil_div(form.count[2], job.column_tile);
 }

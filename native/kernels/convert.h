@@ -7,6 +7,10 @@
 
 #include "vectors.h"
 
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
 namespace poolwise::POOLWISE_ISA {
 namespace {
 
@@ -98,6 +102,67 @@ template <class T> inline void set_element(char* at, T v) { __builtin_memcpy(at,
 template <class A, class B> inline constexpr bool same = false;
 template <class A> inline constexpr bool same<A, A> = true;
 template <class T> inline constexpr bool floating = same<T, float> || same<T, double>;
+
+// ---- vectors of accumulators from and to elements of another type
+
+#if defined(__AVX512F__)
+inline Vec<float> widen_halves(const Half* at) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
+}
+inline void narrow_halves(Half* at, Vec<float> v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), _mm512_cvtps_ph(v, 0));
+}
+#elif defined(__F16C__) && defined(__AVX2__)
+inline Vec<float> widen_halves(const Half* at) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+}
+inline void narrow_halves(Half* at, Vec<float> v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(at), _mm256_cvtps_ph(v, 0));
+}
+#else
+inline Vec<float> widen_halves(const Half* at) {
+    Vec<float> v;
+    for (int l = 0; l < vector_lanes<float>; ++l) v[l] = widen(at[l]);
+    return v;
+}
+inline void narrow_halves(Half* at, Vec<float> v) {
+    for (int l = 0; l < vector_lanes<float>; ++l) at[l] = narrow_half(v[l]);
+}
+#endif
+
+template <class T, class S> inline Vec<T> load_as(const S* at) {
+    constexpr int bytes = vector_lanes<T> * static_cast<int>(sizeof(S));
+    if constexpr (same<T, S>) {
+        return load_vector<Vec<T>>(at);
+    } else if constexpr (same<S, Half>) {
+        return widen_halves(at);
+    } else if constexpr (same<S, Brain>) {
+        const auto bits =
+            load_vector<Vec<std::uint16_t, bytes>>(reinterpret_cast<const std::uint16_t*>(at));
+        const auto wide = __builtin_convertvector(bits, Vec<std::uint32_t>) << 16;
+        return reinterpret_cast<const Vec<T>&>(wide);
+    } else {
+        const auto v = load_vector<Vec<S, bytes>>(at);
+        return __builtin_convertvector(__builtin_convertvector(v, Vec<std::int32_t>), Vec<T>);
+    }
+}
+template <class T, class D> inline void store_as(D* at, Vec<T> v) {
+    if constexpr (same<T, D>) {
+        store_vector(at, v);
+    } else if constexpr (same<D, Half>) {
+        narrow_halves(at, v);
+    } else {  // as narrow_brain does
+        static_assert(same<D, Brain> && same<T, float>);
+        constexpr int bytes = vector_lanes<T> * 2;
+        typedef Vec<std::uint32_t> Bits;
+        const Bits bits = reinterpret_cast<const Bits&>(v);
+        const Bits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+        const Bits nan = (bits >> 16) | 0x40u;
+        const Bits told = (bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded;
+        store_vector(reinterpret_cast<std::uint16_t*>(at),
+                     __builtin_convertvector(told, Vec<std::uint16_t, bytes>));
+    }
+}
 
 // ---- runs: `count` elements `stride` bytes apart <-> contiguous accumulators
 

@@ -12,9 +12,8 @@
 // once as it is loaded; planes with a NaN are done again with the exact comparison.
 #pragma once
 
-#include "divide.h"
+#include "along.h"
 #include "groups.h"
-#include "joins.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -33,8 +32,16 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
           loader_(loader_for<T>(job.x_dtype)),
           storer_(storer_for<T>(job.y_dtype)) {}
 
+    void run_exactly() {
+        exactly_ = true;
+        this->run();
+    }
+
   private:
     void make_group() {
+        if constexpr (Op::watched) {
+            if (exactly_) return make_plane<true>();
+        }
         watch_ = {};
         make_plane<false>();
         if constexpr (Op::watched) {
@@ -75,7 +82,7 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         slots_ = f_.taps[0] * f_.taps[1];
         for (std::int64_t slot = 0; slot < slots_; ++slot) ring_[slot] = take_row();
         result_ = take_row();
-        if (job_.divide) along_ = arena_.template take<T>(length_);
+        if (job_.divide) along_ = arena_.template take<T>(length_ + vector_lanes<T>);
         if constexpr (Op::indexed) {
             first_tap_ = arena_.template take<I>(length_ + vector_lanes<T>);
             wide_ = arena_.template take<std::int64_t>(length_);
@@ -112,11 +119,24 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         dense_target_ = storer_.in_place &&
                         (flat_ ? layout.y_axis[2] == bytes
                                : layout.y_lane == bytes && layout.y_axis[2] == lanes_ * bytes);
+        find_whole_windows();
+        in_target_ = dense_target_ && !Op::indexed && planes_ == 1 && length_ >= vector_lanes<T>;
         // Windows that share no row need no ring: they are joined where they lie.
-        apart_ = !flat_ && dense_source_ && f_.taps[1] > 1 && f_.stride[1] >= f_.taps[1] &&
-                 f_.stride[0] >= f_.taps[0] && f_.cells() <= most_direct_taps;
-        in_target_ = dense_target_ && !Op::indexed && planes_ == 1 &&
-                     (flat_ ? columns_ % vector_lanes<T> == 0 : length_ >= vector_lanes<T>);
+        const bool apart = f_.stride[1] >= f_.taps[1] && f_.stride[0] >= f_.taps[0];
+        apart_ = apart && (flat_ ? in_place_ && in_target_
+                                 : dense_source_ && slots_ > 1 && f_.cells() <= most_direct_taps);
+    }
+
+    // A wide row is joined as it lies, but for the windows that see its border.
+    void find_whole_windows() {
+        const std::int64_t stride = f_.stride[2], taps = f_.taps[2];
+        const std::int64_t reads = (taps + stride - 1) / stride * stride;
+        whole_from_ = low_ < 0 ? (-low_ + stride - 1) / stride : 0;
+        const std::int64_t room = f_.size[2] - reads - low_;
+        whole_to_ = room < 0 ? 0 : smaller(columns_, room / stride + 1);
+        in_place_ = !Op::indexed && flat_ && planes_ == 1 && dense_source_ &&
+                    stride <= most_along_stride && taps <= most_along_taps &&
+                    whole_to_ - whole_from_ >= vector_lanes<T>;
     }
 
     template <bool Exact> void make_plane() {
@@ -130,6 +150,7 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
     template <bool Exact> void make_row(std::int64_t od, std::int64_t oh) {
         Tap<T> taps[most_direct_taps];
         int how_many = 0;
+        const bool apart = apart_ && !(flat_ && Exact);
         const std::int64_t d0 = f_.first[0][od], h0 = f_.first[1][oh];
         const std::int64_t kd0 = larger<std::int64_t>(0, -d0), kh0 = larger<std::int64_t>(0, -h0);
         const std::int64_t kd1 = smaller(f_.taps[0], f_.size[0] - d0);
@@ -142,8 +163,8 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
             for (std::int64_t kh = kh0; kh < kh1; ++kh) {
                 const std::int64_t base = (kd * rows + kh) * f_.taps[2];
                 const TapRow<T> row =
-                    apart_ ? source_row(d0 + kd, h0 + kh)
-                           : reduced_row<Exact>(d0 + kd, h0 + kh, plane_slot * rows + slot);
+                    apart ? source_row(d0 + kd, h0 + kh)
+                          : reduced_row<Exact>(d0 + kd, h0 + kh, plane_slot * rows + slot);
                 taps[how_many++] = {row.v, row.tap, static_cast<I>(base)};
                 if (++slot == rows) slot = 0;
             }
@@ -154,15 +175,11 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
             od * layout.y_axis[0] + oh * layout.y_axis[1] + column_ * layout.y_axis[2];
         TapRow<T> out = result_;
         if (in_target_) out.v = reinterpret_cast<T*>(place_.y[0] + offset);
-        if (apart_)
-            join_lanes<Exact>(taps, how_many, out);
-        else if constexpr (Op::indexed)
-            join_winners<Op, true>(out, taps, how_many, length_);
-        else if (in_target_)
-            join_values<Op, Exact, false>(out.v, taps, how_many, length_);
+        if constexpr (Op::indexed)
+            apart ? join_lanes<Exact>(taps, how_many, out)
+                  : join_winners<Op, true>(out, taps, how_many, length_);
         else
-            join_values<Op, Exact, true>(out.v, taps, how_many, length_);
-        if (job_.divide) divider_.divide(od, oh, out.v);
+            join_and_finish<Exact>(taps, how_many, out.v, od, oh, apart);
         if (!in_target_) {
             if (dense_target_)
                 for (std::int64_t p = 0; p < planes_; ++p) {
@@ -179,17 +196,96 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         }
     }
 
+    // The values of a row of outputs, divided if they are means, from rows of the ring; or, apart,
+    // from rows of the input.
+    template <bool Exact>
+    void join_and_finish(const Tap<T>* rows, int row_count, T* out, std::int64_t od,
+                         std::int64_t oh, bool apart) {
+        if (apart && !flat_) {
+            join_lanes<Exact>(rows, row_count, {out, nullptr});
+            if (job_.divide) divider_.divide(od, oh, out);
+            return;
+        }
+        const auto finish = [&](const auto& after) {
+            if (apart)
+                join_in_place(rows, row_count, out, after);
+            else if (in_target_)
+                join_values<Op, Exact, false>(out, rows, row_count, length_, after);
+            else
+                join_values<Op, Exact, true>(out, rows, row_count, length_, after);
+        };
+        if constexpr (!Op::watched && floating<T>) {
+            if (job_.divide) return divider_.with(od, oh, finish);
+        }
+        finish(Keep{});
+    }
+
+    // Rows of the input, as they lie from column `from_` on.
+    template <class After>
+    POOLWISE_APART void join_in_place(const Tap<T>* rows, int row_count, T* out,
+                                      const After& after) {
+        const std::int64_t stride = f_.stride[2], taps = f_.taps[2];
+        const std::int64_t start = low_ + whole_from_ * stride - from_;
+        const std::int64_t count = whole_to_ - whole_from_,
+                           end = start + (count - 1) * stride + taps;
+        const T* whole[most_direct_taps];
+        NaNWatch<T> watch;
+        for (int r = 0; r < row_count; ++r) {
+            whole[r] = rows[r].v + start;
+            // The first taps are watched as they are joined: the others are those of windows on.
+            if (Op::watched) watch(load_vector<Vec<T>>(rows[r].v + end - vector_lanes<T>));
+        }
+        const auto join = along_joiner<Op, After>(static_cast<int>(stride), static_cast<int>(taps));
+        join(out + whole_from_, whole, row_count, static_cast<int>(taps), count, after, whole_from_,
+             watch);
+        for (std::int64_t q = 0; q < whole_from_; ++q)
+            out[q] = after(border_window(rows, row_count, q, watch), q);
+        for (std::int64_t q = whole_to_; q < columns_; ++q)
+            out[q] = after(border_window(rows, row_count, q, watch), q);
+        watch_.add(watch);
+    }
+
+    // With the padding, as the whole windows of a padded copy are joined: to the same bits.
+    T border_window(const Tap<T>* rows, int row_count, std::int64_t q, NaNWatch<T>& watch) const {
+        const std::int64_t start = low_ + q * f_.stride[2];
+        T all{};
+        for (int r = 0; r < row_count; ++r) {
+            T row = Op::identity;
+            for (std::int64_t t = 0; t < f_.taps[2]; ++t) {
+                const std::int64_t cell = start + t;
+                const bool inside = cell >= 0 && cell < f_.size[2];
+                const T next = inside ? rows[r].v[cell - from_] : Op::identity;
+                if (Op::watched) watch(Vec<T, sizeof(T)>{next});
+                row = t == 0 ? next : Op::template join<false>(row, next);
+            }
+            all = r == 0 ? row : Op::template join<false>(all, row);
+        }
+        return all;
+    }
+
     // Row (d, h) of the input, reduced along itself: made when first asked for.
     template <bool Exact> TapRow<T> reduced_row(std::int64_t d, std::int64_t h, std::int64_t slot) {
         const std::int64_t id = d * f_.size[1] + h;
         if (held_[slot] != id) {
             held_[slot] = id;
-            if (flat_)
-                reduce_flat<Exact>(source_offset(d, h), ring_[slot]);
-            else
-                reduce_lanes<Exact>(d, h, ring_[slot]);
+            make_reduced<Exact>(d, h, ring_[slot]);
         }
         return ring_[slot];
+    }
+
+    template <bool Exact> void make_reduced(std::int64_t d, std::int64_t h, TapRow<T> out) {
+        if constexpr (!Op::indexed && !Exact) {
+            if (in_place_) return reduce_in_place(source_row(d, h), out);
+        }
+        if (flat_)
+            reduce_flat<Exact>(source_offset(d, h), out);
+        else
+            reduce_lanes<Exact>(d, h, out);
+    }
+
+    void reduce_in_place(TapRow<T> source, TapRow<T> out) {
+        const Tap<T> row{source.v, nullptr, 0};
+        join_in_place(&row, 1, out.v, Keep{});
     }
 
     template <bool Exact> POOLWISE_APART void reduce_flat(std::int64_t offset, TapRow<T> out) {
@@ -324,8 +420,9 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
     std::int64_t planes_ = 1, pitch_ = 0, lanes_ = 1, column_ = 0, columns_ = 0, length_ = 0,
                  low_ = 0, from_ = 0, to_ = 0;
     std::int64_t phase_ = 0, raw_length_ = 0, slots_ = 0;
-    bool flat_ = true, apart_ = false, dense_source_ = false, dense_target_ = false,
-         in_target_ = false;
+    std::int64_t whole_from_ = 0, whole_to_ = 0;
+    bool exactly_ = false, flat_ = true, apart_ = false, dense_source_ = false,
+         dense_target_ = false, in_place_ = false, in_target_ = false;
     T* raw_ = nullptr;
     T* phases_[most_direct_taps] = {};
     Tap<T> flat_taps_[most_direct_taps];
@@ -335,13 +432,6 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
     I* first_tap_ = nullptr;
     std::int64_t* wide_ = nullptr;
 };
-
-template <class Op> void direct_unit(const DirectJob& job, std::int64_t unit, char* scratch) {
-    DirectUnit<Op>(job, unit, scratch).run();
-}
-template <class Op> std::int64_t direct_scratch(const DirectJob& job) {
-    return DirectUnit<Op>::scratch_bytes(job);
-}
 
 }  // namespace
 }  // namespace poolwise::POOLWISE_ISA

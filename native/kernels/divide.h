@@ -37,6 +37,28 @@ inline double divide_once(Int128 sum, Int128 divisor) {
     return sum < 0 ? -result : result;
 }
 
+// What becomes of results as they are stored: nothing, or a division, of a vector or of one value
+// that stands at place n of its row.
+struct Keep {
+    template <class V> inline V operator()(V v, std::int64_t) const { return v; }
+};
+template <class T> struct TimesAll {
+    T reciprocal;
+    template <class V> inline V operator()(V v, std::int64_t) const { return v * reciprocal; }
+};
+template <class T> struct OverAll {
+    T by;
+    template <class V> inline V operator()(V v, std::int64_t) const { return v / by; }
+};
+template <class T> struct OverEach {
+    T across;
+    const T* along;
+    inline Vec<T> operator()(Vec<T> v, std::int64_t n) const {
+        return v / (across * load_vector<Vec<T>>(along + n));
+    }
+    inline T operator()(T v, std::int64_t n) const { return v / (across * along[n]); }
+};
+
 // Divides rows of sums by the cells of their windows.
 //
 // A window's divisor is the product of three factors, one per axis. Where they are the same along
@@ -44,7 +66,8 @@ inline double divide_once(Int128 sum, Int128 divisor) {
 template <class T> class Divider {
   public:
     // Rows of `columns` windows with `lanes` values each; or, `pitch` given, of `planes` such rows
-    // side by side, `pitch` windows apart. `room` holds a value for each; integers need none.
+    // side by side, `pitch` windows apart. `room` holds a value for each, and a vector more;
+    // integers need none.
     void prepare(const std::int64_t* const divisors[3], std::int64_t divisor_override,
                  std::int64_t column, std::int64_t columns, std::int64_t lanes, T* room,
                  std::int64_t planes = 1, std::int64_t pitch = 0) {
@@ -59,11 +82,12 @@ template <class T> class Divider {
         if constexpr (floating<T>) {
             if (uniform_) return;
             along_ = room;
-            for (std::int64_t n = 0; n < length_; ++n) along_[n] = 1;
+            for (std::int64_t n = 0; n < length_ + vector_lanes<T>; ++n) along_[n] = 1;
             for (std::int64_t p = 0; p < planes; ++p)
                 for (std::int64_t c = 0; c < columns; ++c)
                     for (std::int64_t l = 0; l < lanes; ++l)
-                        along_[p * pitch + c * lanes + l] = static_cast<T>(along[c]);
+                        along_[p * pitch + c * lanes + l] =
+                            static_cast<T>(larger<std::int64_t>(1, along[c]));
         }
     }
 
@@ -82,27 +106,28 @@ template <class T> class Divider {
         return product > 0 ? product : 1;  // a window of no cells: its sum is 0, and so is its mean
     }
 
-    POOLWISE_APART void divide(std::int64_t plane, std::int64_t row, T* v) const {
+    // visit(what becomes of the sums of this row); a window of no cells is a sum of 0 and stays
+    // one.
+    template <class Visit> void with(std::int64_t plane, std::int64_t row, Visit&& visit) const {
         if (uniform_) {
             const Int128 cells = of(plane, row, 0);
             const T by = static_cast<T>(cells);
-            if ((cells & (cells - 1)) == 0) {
-                const T reciprocal = 1 / by;
-                POOLWISE_LANES
-                for (std::int64_t n = 0; n < length_; ++n) v[n] *= reciprocal;
-                return;
-            }
-            POOLWISE_LANES
-            for (std::int64_t n = 0; n < length_; ++n) v[n] /= by;
-            return;
+            if ((cells & (cells - 1)) == 0) return visit(TimesAll<T>{1 / by});
+            return visit(OverAll<T>{by});
         }
         const T across = static_cast<T>(static_cast<double>(divisors_[0][plane]) *
                                         static_cast<double>(divisors_[1][row]));
-        POOLWISE_LANES
-        for (std::int64_t n = 0; n < length_; ++n) {
-            const T by = across * along_[n];
-            v[n] /= by > 0 ? by : T(1);
-        }
+        visit(OverEach<T>{across > 0 ? across : 1, along_});
+    }
+
+    // Whether one number serves a row.
+    bool uniform() const { return uniform_; }
+
+    POOLWISE_APART void divide(std::int64_t plane, std::int64_t row, T* v) const {
+        with(plane, row, [&](const auto& after) {
+            POOLWISE_LANES
+            for (std::int64_t n = 0; n < length_; ++n) v[n] = after(v[n], n);
+        });
     }
 
   private:

@@ -4,11 +4,9 @@
 // What is compiled here may use instructions the machine lacks, so nothing in it may be shared: no
 // STL container, no external inline function or template, no static constructor. Everything lives
 // in unnamed namespaces but the one function below.
-#include "direct.h"
 #include "lp_gradient.h"
 #include "rows.h"
 #include "segments.h"
-#include "spread.h"
 #include "winners.h"
 
 namespace poolwise::POOLWISE_ISA {
@@ -49,22 +47,6 @@ template <class T, class I> void offer_winners(KernelTable& table, Accumulator a
     table.segments[static_cast<int>(Operation::argmin)][a] = segments_unit<Winner<T, I, true>>;
 }
 
-template <class Op> void offer_direct(KernelTable& table, Operation op, Accumulator accumulator) {
-    const int o = static_cast<int>(op), a = static_cast<int>(accumulator);
-    table.direct[o][a] = direct_unit<Op>;
-    table.direct_scratch[o][a] = direct_scratch<Op>;
-}
-
-template <class T> void offer_small_windows(KernelTable& table, Accumulator accumulator, int at) {
-    offer_direct<PickTaps<T, false>>(table, Operation::max, accumulator);
-    offer_direct<PickTaps<T, true>>(table, Operation::min, accumulator);
-    offer_direct<AddTaps<T>>(table, Operation::sum, accumulator);
-    offer_direct<WinTaps<T, false>>(table, Operation::argmax, accumulator);
-    offer_direct<WinTaps<T, true>>(table, Operation::argmin, accumulator);
-    table.spread[at] = spread_unit<T>;
-    table.spread_scratch[at] = spread_scratch<T>;
-}
-
 }  // namespace
 
 void fill_table(KernelTable& table) {
@@ -90,8 +72,8 @@ void fill_table(KernelTable& table) {
     offer_winners<std::int32_t, std::int32_t>(table, Accumulator::int32);
     offer_winners<std::int64_t, std::int64_t>(table, Accumulator::int64);
     offer_winners<std::uint64_t, std::int64_t>(table, Accumulator::uint64);
-    offer_small_windows<float>(table, Accumulator::float32, 0);
-    offer_small_windows<double>(table, Accumulator::float64, 1);
+    offer_small_windows(table);
+    offer_small_extremes(table);
     table.check_winners = winners_in_range;
     table.scatter = scatter_winners;
     table.convert_strided = convert_strided;

@@ -5,27 +5,76 @@
 // a join per tap.
 #pragma once
 
-#include "operations.h"
+#include "divide.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
 
-// What taps are joined by, for vectors and for single values. `Exact` may not lose a NaN.
-template <class T, bool Min> struct PickTaps {
+// What taps are joined by, for vectors and for single values. `Exact` may not lose a NaN; else
+// `suspect` must say which values call for it. Vectors are loaded from, and stored as, elements of
+// other types; `shut` lets a cell pass or makes it the identity, as a gate says.
+template <class T> struct AsItIs {
     using Value = T;
-    static constexpr bool watched = true, indexed = false, least = Min;
+    static constexpr bool indexed = false;
+    template <class S> static inline Vec<T> load(const S* at) { return load_as<T>(at); }
+    template <class D> static inline void store(D* at, Vec<T> v) { store_as<T>(at, v); }
+};
+template <class T, bool Min> struct PickTaps : AsItIs<T> {
+    static constexpr bool watched = floating<T>, least = Min;
     static constexpr T identity = Min ? Limits<T>::high : Limits<T>::low;
+    static constexpr T open = Min ? Limits<T>::low : Limits<T>::high, closed = identity;
     template <bool Exact, class V> static inline V join(V earlier, V later) {
         const auto beyond = Min ? later < earlier : later > earlier;
-        if constexpr (Exact) return (beyond | (later != later)) ? later : earlier;
-        return beyond ? later : earlier;
+        if constexpr (Exact && floating<T>)
+            return (beyond | (later != later)) ? later : earlier;
+        else
+            return beyond ? later : earlier;
+    }
+    // (a gate wins over what lies beside the array, NaN or not)
+    static inline Vec<T> shut(Vec<T> v, Vec<T> gate) {
+        return (Min ? v > gate : v < gate) ? v : gate;
+    }
+    static inline auto suspect(Vec<T> v) { return v != v; }
+};
+
+// Maxima of 16-bit floats without a conversion: their bits, but for the sign's turned over when
+// they are negative, are integers of the same order. NaN and -0.0 are not, and call for care.
+template <class B, bool Min> struct PickBits {
+    using T = std::int16_t;
+    using Value = T;
+    static constexpr bool watched = true, indexed = false, least = Min;
+    static constexpr T identity = Min ? INT16_MAX : INT16_MIN;
+    static constexpr T open = Min ? INT16_MIN : INT16_MAX, closed = identity;
+    static constexpr T infinity = same<B, Half> ? 0x7c00 : 0x7f80;
+    static inline Vec<T> turned(Vec<T> v) { return v ^ ((v >> 15) & T(0x7fff)); }
+    static inline Vec<T> load(const B* at) {
+        return turned(load_vector<Vec<T>>(reinterpret_cast<const T*>(at)));
+    }
+    static inline void store(B* at, Vec<T> v) { store_vector(reinterpret_cast<T*>(at), turned(v)); }
+    template <bool, class V> static inline V join(V earlier, V later) {
+        return (Min ? later < earlier : later > earlier) ? later : earlier;
+    }
+    static inline Vec<T> shut(Vec<T> v, Vec<T> gate) {
+        return (Min ? v > gate : v < gate) ? v : gate;
+    }
+    static inline auto suspect(Vec<T> v) {
+        return (v > infinity) | (v < T(~infinity)) | (v == T(-1));
     }
 };
-template <class T> struct AddTaps {
-    using Value = T;
-    static constexpr bool watched = false, indexed = false, least = false;
+// Which of the values it was shown call for care, lane by lane.
+template <class Op> struct Suspects {
+    using T = typename Op::Value;
+    Vec<TapInt<T>> lanes{};
+    inline void operator()(Vec<T> v) {
+        if constexpr (Op::watched) lanes |= Op::suspect(v);
+    }
+};
+template <class T> struct AddTaps : AsItIs<T> {
+    static constexpr bool watched = false, least = false;
     static constexpr T identity = 0;
+    static constexpr T open = 1, closed = 0;
     template <bool, class V> static inline V join(V earlier, V later) { return earlier + later; }
+    static inline Vec<T> shut(Vec<T> v, Vec<T> gate) { return gate != 0 ? v : Vec<T>{}; }
 };
 template <class T, bool Min> struct WinTaps {
     using Value = T;
@@ -46,13 +95,14 @@ template <class T> struct Tap {
     TapInt<T> base;
 };
 
-template <class Op, bool Exact, bool Slack, class T = typename Op::Value>
-POOLWISE_APART void join_values(T* out, const Tap<T>* taps, int how_many, std::int64_t count) {
+template <class Op, bool Exact, bool Slack, class After = Keep, class T = typename Op::Value>
+POOLWISE_APART void join_values(T* out, const Tap<T>* taps, int how_many, std::int64_t count,
+                                const After& after = {}) {
     if (!Slack && count < vector_lanes<T>) {
         for (std::int64_t n = 0; n < count; ++n) {
             T all = taps[0].v[n];
             for (int t = 1; t < how_many; ++t) all = Op::template join<Exact>(all, taps[t].v[n]);
-            out[n] = all;
+            out[n] = after(all, n);
         }
         return;
     }
@@ -67,7 +117,10 @@ POOLWISE_APART void join_values(T* out, const Tap<T>* taps, int how_many, std::i
                 all[w] =
                     Op::template join<Exact>(all[w], load_vector<V>(tap + w * vector_lanes<T>));
         }
-        for (int w = 0; w < wide; ++w) store_vector(out + n + w * vector_lanes<T>, all[w]);
+        for (int w = 0; w < wide; ++w) {
+            const std::int64_t at = n + w * vector_lanes<T>;
+            store_vector(out + at, after(all[w], at));
+        }
     });
 }
 

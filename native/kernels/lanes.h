@@ -20,8 +20,16 @@
 // Loops over whole rows cost far more than a call: kept apart, each is compiled once, not at every
 // use.
 #define POOLWISE_APART __attribute__((noinline))
+// What is made of a register has to stay in registers.
+#define POOLWISE_INLINE __attribute__((always_inline))
 
 namespace poolwise::POOLWISE_ISA {
+
+// Each kernel file adds its functions to the table.
+void fill_table(KernelTable& table);
+void offer_small_windows(KernelTable& table);
+void offer_small_extremes(KernelTable& table);
+
 namespace {
 
 __extension__ typedef __int128 Int128;

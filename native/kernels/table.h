@@ -118,6 +118,8 @@ struct DirectJob {
     bool divide = false;
     const std::int64_t* divisors[3] = {nullptr, nullptr, nullptr};
     std::int64_t divisor_override = 0;
+    bool sheet = false;          // the sheet kernel's: dense planes
+    bool planes_run_on = false;  // ... that follow each other without a gap
     std::int64_t groups = 1, groups_per_unit = 1;
     std::int64_t lane_blocks = 1, lane_block = 1;
     std::int64_t column_tiles = 1, column_tile = 1, bands = 1, band = 1;

@@ -36,13 +36,20 @@ template <class M> inline bool any_lane(M mask) {
 }
 
 // The signed integer as wide as T: what comparisons of T give, and what counts taps beside it.
-template <class T> struct LaneInteger {
+template <int Bytes> struct LaneInteger;
+template <> struct LaneInteger<1> {
+    typedef std::int8_t Type;
+};
+template <> struct LaneInteger<2> {
+    typedef std::int16_t Type;
+};
+template <> struct LaneInteger<4> {
     typedef std::int32_t Type;
 };
-template <> struct LaneInteger<double> {
+template <> struct LaneInteger<8> {
     typedef std::int64_t Type;
 };
-template <class T> using TapInt = typename LaneInteger<T>::Type;
+template <class T> using TapInt = typename LaneInteger<sizeof(T)>::Type;
 
 // target[0, n) = source[0, n), touching nothing beyond: the last vector overlaps the one before it,
 // and runs shorter than a vector take two overlapping halves. visit(vector) sees every element.
