@@ -84,9 +84,47 @@ Status convert(const ArrayView& from, Dtype from_dtype, const ArrayView& to, Dty
                     });
 }
 
+// dx = the sum, over every grid, of the bins' gradients: written once, whatever the grids.
+Status add_bins(const Plan& plan, const ArrayView& dx, Dtype dx_dtype, const ArrayView* dy,
+                Dtype dy_dtype, const int* axes, const Reducer& reducer) {
+    std::vector<BinsTarget> targets(static_cast<std::size_t>(plan.grid_count()));
+    const auto lay_out = [&](bool lanes) {
+        for (int g = 0; g < plan.grid_count(); ++g)
+            targets[g].layout = make_layout(dx, item_size(dx_dtype), &dy[g], nullptr, axes,
+                                            plan.axis_count(), lanes, never_narrow);
+        return std::all_of(targets.begin(), targets.end(), [&](const BinsTarget& target) {
+            const Layout &first = targets[0].layout, &other = target.layout;
+            return other.lanes == first.lanes && other.x_lane == first.x_lane &&
+                   other.planes == first.planes;
+        });
+    };
+    if (!lay_out(true)) lay_out(false);
+    std::int64_t bytes = element_count(dx) * item_size(dx_dtype);
+    for (int g = 0; g < plan.grid_count(); ++g) {
+        targets[g].grid = &plan.segment_grid(g);
+        targets[g].dy = dy[g].data;
+        for (int a = 0; a < 3; ++a)
+            targets[g].divisors[a] = plan.divisors(g, a, reducer.count_include_pad);
+        bytes += element_count(dy[g]) * item_size(dy_dtype);
+    }
+    const bool wide = dx_dtype == Dtype::float64;
+    BinsJob job;
+    job.axes = plan.segment_axes();
+    job.targets = targets.data();
+    job.target_count = plan.grid_count();
+    job.dx = dx.data;
+    job.dx_dtype = dx_dtype;
+    job.dy_dtype = dy_dtype;
+    job.divide = reducer.kind == ReducerKind::mean;
+    job.divisor_override = reducer.divisor;
+    cut_bins(job, wide);
+    return run_batches({bins_batch(job, wide)}, bytes);
+}
+
 // dx = the sum, over every grid, of the windows' gradients
 Status add_windows(const Plan& plan, const ArrayView& dx, Dtype dx_dtype, const ArrayView* dy,
                    Dtype dy_dtype, const int* axes, const Reducer& reducer) {
+    if (plan.segmented()) return add_bins(plan, dx, dx_dtype, dy, dy_dtype, axes, reducer);
     for (int g = 0; g < plan.grid_count(); ++g) {
         const bool wide = dy_dtype == Dtype::float64;
         const Choice choice{Operation::sum, wide ? Accumulator::float64 : Accumulator::float32,
@@ -305,8 +343,8 @@ Status pool_backward(const BackwardJob& in, Dtype dtype, const Reducer& reducer)
         }
         if (plan.grid_count() == 1 && suits_spread(plan.form(0), most_shares))
             return spread(plan, in.dx, in.dy[0], nullptr, in.axes, dtype, reducer);
-        // Sixteen-bit gradients of several grids are added in float32 and rounded once.
-        if (!is_sixteen_bit_float(dtype) || plan.grid_count() == 1)
+        // Sixteen-bit gradients of several grids of windows are added in float32 and rounded once.
+        if (!is_sixteen_bit_float(dtype) || plan.grid_count() == 1 || plan.segmented())
             return add_windows(plan, in.dx, dtype, in.dy, dtype, in.axes, reducer);
         const Temporary<float> total(in.dx);
         const Status status =

@@ -36,14 +36,20 @@ Choice choose_winner(Operation operation, Dtype x, std::int64_t cells) {
     return {operation, Accumulator::int32, 4, 4};
 }
 
-Choice choose_sum(ReducerKind kind, Dtype x, Dtype y, std::int64_t window) {
+Choice choose_sum(const Reducer& reducer, Dtype x, Dtype y, std::int64_t window) {
+    const ReducerKind kind = reducer.kind;
     if (is_floating(x)) {
         const bool wide = x == Dtype::float64 || y == Dtype::float64;
         return {Operation::sum, wide ? Accumulator::float64 : Accumulator::float32, wide ? 8 : 4,
                 0};
     }
-    // Integers are summed exactly: in 32 bits where the window cannot overflow them, in 128 where
-    // 64 bits could.
+    // Integers are summed exactly: in float32 where that is the result's type and no sum, and no
+    // divisor, leaves the integers it has (then the quotient is rounded once, too); in 32 bits
+    // where the window cannot overflow them, in 128 where 64 bits could.
+    const std::int64_t whole = std::int64_t(1) << 24, most = item_size(x) == 1 ? 255 : 65535;
+    if (item_size(x) <= 2 && y == Dtype::float32 && window <= whole / most &&
+        reducer.divisor < whole)
+        return {Operation::sum, Accumulator::float32, 4, 0};
     if (item_size(x) <= 2 && window <= 32767) return {Operation::sum, Accumulator::int32, 4, 0};
     const bool wraps = kind == ReducerKind::sum && !is_floating(y);  // as NumPy's sum(dtype=…) does
     const bool fits = item_size(x) <= 4 && window < (std::int64_t(1) << 31);
@@ -93,7 +99,7 @@ Choice choose(const Reducer& reducer, Dtype x, Dtype y, bool indexed, std::int64
             const Operation operation = std::isinf(reducer.p) ? Operation::max : Operation::sum;
             return {operation, Accumulator::float64, 8, 0};
         }
-        default: return choose_sum(reducer.kind, x, y, window);
+        default: return choose_sum(reducer, x, y, window);
     }
 }
 

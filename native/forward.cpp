@@ -73,7 +73,7 @@ class Forward {
         std::int64_t cells = 1, window = 1;
         for (int a = 0; a < 3; ++a) cells *= plan.input_size(a);
         for (int g = 0; g < plan.grid_count(); ++g)
-            window = std::max(window, plan.largest_window(g));
+            window = std::max({window, plan.largest_window(g), plan.largest_divisor(g)});
         const bool indexed = in.winners != nullptr;
         const Choice choice =
             choose(kind_.reducer, kind_.x_dtype, kind_.y_dtype, indexed, cells, window);

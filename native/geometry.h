@@ -81,8 +81,10 @@ struct SegmentAxis {
 };
 struct SegmentGrid {
     std::int64_t output_size[3];
-    const std::int64_t* first[3];  // segment range of each bin
-    const std::int64_t* last[3];   // one past
+    const std::int64_t* first[3];          // segment range of each bin
+    const std::int64_t* last[3];           // one past
+    const std::int64_t* readers_first[3];  // bin range of each segment
+    const std::int64_t* readers_last[3];
 };
 
 }  // namespace poolwise

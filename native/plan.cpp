@@ -147,12 +147,12 @@ Plan::Plan(std::vector<Grid> grids) : grids_(std::move(grids)) {
 void Plan::compile_windows() {
     for (const std::vector<Axis>& axes : axes_) {
         PerAxis starts(3), stops(3), inside(3), declared(3);
-        std::int64_t largest = 1;
+        std::int64_t largest = 1, divisor = 1;
         bool has_empty = false;
         for (int a = 0; a < 3; ++a) {
             const Axis& axis = axes[a];
             const Formula formula = forward_formula(axis);
-            std::int64_t longest = 1;
+            std::int64_t longest = 1, widest = 1;
             for (std::int64_t i = 0; i < axis.count; ++i) {
                 const auto [start, stop] = lists_windows(axis)
                                                ? std::pair(axis.starts[i], axis.stops[i])
@@ -170,15 +170,18 @@ void Plan::compile_windows() {
                 inside[a].push_back(cells);
                 declared[a].push_back(with_padding);
                 longest = std::max(longest, cells);
+                widest = std::max(widest, with_padding);
                 has_empty = has_empty || cells == 0;
             }
             largest = Wide(largest) * longest > INT64_MAX ? INT64_MAX : largest * longest;
+            divisor = Wide(divisor) * widest > INT64_MAX ? INT64_MAX : divisor * widest;
         }
         starts_.push_back(std::move(starts));
         stops_.push_back(std::move(stops));
         inside_.push_back(std::move(inside));
         declared_.push_back(std::move(declared));
         largest_window_.push_back(largest);
+        largest_divisor_.push_back(divisor);
         has_empty_.push_back(has_empty);
     }
 }
@@ -335,9 +338,13 @@ void Plan::compile_segments() {
     }
     segment_first_.resize(axes_.size());
     segment_last_.resize(axes_.size());
+    bins_first_.resize(axes_.size());
+    bins_last_.resize(axes_.size());
     for (std::size_t g = 0; g < axes_.size(); ++g) {
         segment_first_[g].resize(3);
         segment_last_[g].resize(3);
+        bins_first_[g].resize(3);
+        bins_last_[g].resize(3);
         SegmentGrid grid;
         for (int a = 0; a < 3; ++a) {
             const std::vector<std::int64_t>& edges = edges_[a];
@@ -354,6 +361,16 @@ void Plan::compile_segments() {
             }
             grid.first[a] = segment_first_[g][a].data();
             grid.last[a] = segment_last_[g][a].data();
+            std::int64_t from = 0, to = 0;
+            for (std::int64_t s = 0; s + 1 < static_cast<std::int64_t>(edges.size()); ++s) {
+                while (from < axes_[g][a].count && segment_last_[g][a][from] <= s) ++from;
+                to = std::max(to, from);
+                while (to < axes_[g][a].count && segment_first_[g][a][to] <= s) ++to;
+                bins_first_[g][a].push_back(from);
+                bins_last_[g][a].push_back(to);
+            }
+            grid.readers_first[a] = bins_first_[g][a].data();
+            grid.readers_last[a] = bins_last_[g][a].data();
         }
         segment_grids_.push_back(grid);
     }

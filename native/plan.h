@@ -26,6 +26,8 @@ class Plan {
         return (include_pad ? declared_ : inside_)[grid][axis].data();
     }
     std::int64_t largest_window(int grid) const { return largest_window_[grid]; }
+    // ... with declared padding
+    std::int64_t largest_divisor(int grid) const { return largest_divisor_[grid]; }
     bool has_empty_windows(int grid) const { return has_empty_[grid]; }
     // Windows of an axis (of three), clipped; step is the dilation.
     const std::int64_t* starts(int grid, int axis) const { return starts_[grid][axis].data(); }
@@ -56,7 +58,7 @@ class Plan {
     std::int64_t size_[3] = {1, 1, 1};
     std::vector<std::vector<Axis>> axes_;                      // [grid][3]
     std::vector<PerAxis> starts_, stops_, inside_, declared_;  // [grid]
-    std::vector<std::int64_t> largest_window_;
+    std::vector<std::int64_t> largest_window_, largest_divisor_;
     std::vector<char> has_empty_;
     std::vector<RowsGeometry> forward_;
     std::vector<PerAxis> first_;  // the first cell of each window, padding included
@@ -70,7 +72,7 @@ class Plan {
     std::vector<std::int64_t> edges_[3];
     std::vector<std::uint8_t> used_[3];
     SegmentAxis segment_axes_[3];
-    std::vector<PerAxis> segment_first_, segment_last_;
+    std::vector<PerAxis> segment_first_, segment_last_, bins_first_, bins_last_;
     std::vector<SegmentGrid> segment_grids_;
 };
 

@@ -131,6 +131,7 @@ namespace {
 constexpr std::int64_t unit_bytes = 32 << 10;  // below this, a unit is several planes
 constexpr std::int64_t lane_row_bytes = 64 << 10;
 constexpr std::int64_t direct_columns = 1024;
+constexpr std::int64_t lane_tile_bytes = 8 << 10;
 
 // Lane blocks, planes per unit and bands of `rows` rows: the same for both directions. `row_bytes`
 // is what one lane of a row takes.
@@ -215,8 +216,15 @@ void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
     const WindowForm& form = *job.form;
     cut_small(job, form.size[2] * choice.value_bytes, form.count[1], form.count[0],
               std::max<std::int64_t>(8, 4 * form.taps[1]), share);
-    const bool cut = job.lane_block == 1 && !job.sheet && form.count[2] > 2 * direct_columns;
-    job.column_tile = cut ? direct_columns : form.count[2];
+    // Rows of lanes are cut so that those of a window stay in L1; a tile reads taps - 1 columns
+    // again.
+    const std::int64_t fitting =
+        lane_tile_bytes / (std::max<std::int64_t>(1, job.lane_block) * choice.value_bytes);
+    const std::int64_t lanes_tile = std::max({fitting, 4 * form.taps[2], std::int64_t(8)});
+    const bool lanes = job.lane_block > 1 && !job.layout.gather;
+    const std::int64_t tile = lanes ? lanes_tile : direct_columns;
+    const bool cut = !job.sheet && !job.layout.gather && form.count[2] >= 2 * tile;
+    job.column_tile = cut ? tile : form.count[2];
     job.column_tiles = ceil_div(form.count[2], job.column_tile);
 }
 
@@ -245,6 +253,37 @@ void cut_spread(SpreadJob& job, bool wide, std::int64_t share) {
     const WindowForm& form = *job.form;
     cut_small(job, form.size[2] * (wide ? 8 : 4), form.size[1], form.size[0],
               std::max<std::int64_t>(8, 4 * form.taps[1]), share);
+}
+
+void cut_bins(BinsJob& job, bool wide) {
+    const Layout& layout = job.targets[0].layout;
+    const std::int64_t rows = job.axes[1].size;
+    const std::int64_t row_bytes = job.axes[2].size * (wide ? 8 : 4);
+    job.lane_block = layout.lanes;
+    if (layout.lanes > 16 && layout.lanes * row_bytes > lane_row_bytes)
+        job.lane_block = std::max<std::int64_t>(16, lane_row_bytes / row_bytes / 16 * 16);
+    job.lane_block = std::min(job.lane_block, layout.lanes);
+    job.lane_blocks = ceil_div(layout.lanes, job.lane_block);
+    const std::int64_t plane_bytes = rows * job.axes[0].size * job.lane_block * row_bytes;
+    const std::int64_t wanted = 4 * get_num_threads();
+    job.planes_per_unit =
+        std::clamp<std::int64_t>(std::min(unit_bytes / std::max<std::int64_t>(1, plane_bytes),
+                                          layout.planes * job.lane_blocks / wanted),
+                                 1, layout.planes);
+    const std::int64_t units = ceil_div(layout.planes, job.planes_per_unit) * job.lane_blocks;
+    const std::int64_t bands =
+        std::clamp<std::int64_t>(ceil_div(wanted, units), 1, std::max<std::int64_t>(1, rows / 16));
+    job.band = ceil_div(rows, bands);
+    job.bands = ceil_div(rows, job.band);
+}
+
+Batch bins_batch(const BinsJob& job, bool wide) {
+    const KernelTable& table = kernels();
+    const auto kernel = table.bins[wide];
+    return {
+        [&job, kernel](std::int64_t unit, char* scratch) { kernel(job, unit, scratch); },
+        ceil_div(job.targets[0].layout.planes, job.planes_per_unit) * job.lane_blocks * job.bands,
+        table.bins_scratch[wide](job)};
 }
 
 Batch spread_batch(const SpreadJob& job, bool wide) {

@@ -35,4 +35,8 @@ bool suits_spread(const WindowForm& form, std::int64_t most);
 void cut_spread(SpreadJob& job, bool wide, std::int64_t share);
 Batch spread_batch(const SpreadJob& job, bool wide);
 
+// Gradients of bins.
+void cut_bins(BinsJob& job, bool wide);
+Batch bins_batch(const BinsJob& job, bool wide);
+
 }  // namespace poolwise

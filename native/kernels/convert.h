@@ -49,7 +49,8 @@ inline Half narrow_half(float f) {
     const std::uint32_t subnormal = to_bits(from_bits(magnitude) + 0.5f) - 0x3f000000u;
     const std::uint32_t normal = (magnitude + 0xc8000fffu + ((magnitude >> 13) & 1u)) >> 13;
     const std::uint32_t finite = magnitude < 0x38800000u ? subnormal : normal;
-    const std::uint32_t special = magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u;
+    const std::uint32_t payload = 0x7e00u | ((magnitude >> 13) & 0x3ffu);
+    const std::uint32_t special = magnitude > 0x7f800000u ? payload : 0x7c00u;
     const std::uint32_t rounded = magnitude >= 0x47800000u ? special : finite;
     return {static_cast<std::uint16_t>(rounded | ((bits >> 16) & 0x8000u))};
 }
@@ -171,7 +172,13 @@ void load_run(const char* source, std::int64_t stride, std::int64_t count,
               Acc* POOLWISE_RESTRICT target) {
     if (stride == static_cast<std::int64_t>(sizeof(In))) {
         const In* POOLWISE_RESTRICT dense = reinterpret_cast<const In*>(source);
-        for (std::int64_t i = 0; i < count; ++i) target[i] = read_as<Acc, In>(dense[i]);
+        std::int64_t i = 0;
+        if constexpr (same<Acc, float> && (same<In, Half> || same<In, Brain>)) {
+            constexpr int lanes = vector_lanes<Acc>;
+            for (; i + lanes <= count; i += lanes)
+                store_vector(target + i, load_as<Acc>(dense + i));
+        }
+        for (; i < count; ++i) target[i] = read_as<Acc, In>(dense[i]);
     } else {
         for (std::int64_t i = 0; i < count; ++i)
             target[i] = read_as<Acc, In>(element<In>(source + i * stride));
@@ -183,7 +190,13 @@ void store_run(const Acc* POOLWISE_RESTRICT source, std::int64_t count, char* ta
                std::int64_t stride) {
     if (stride == static_cast<std::int64_t>(sizeof(Out))) {
         Out* POOLWISE_RESTRICT dense = reinterpret_cast<Out*>(target);
-        for (std::int64_t i = 0; i < count; ++i) dense[i] = Write<Out, Acc>::as(source[i]);
+        std::int64_t i = 0;
+        if constexpr (same<Acc, float> && (same<Out, Half> || same<Out, Brain>)) {
+            constexpr int lanes = vector_lanes<Acc>;
+            for (; i + lanes <= count; i += lanes)
+                store_as<Acc>(dense + i, load_vector<Vec<Acc>>(source + i));
+        }
+        for (; i < count; ++i) dense[i] = Write<Out, Acc>::as(source[i]);
     } else {
         for (std::int64_t i = 0; i < count; ++i)
             set_element<Out>(target + i * stride, Write<Out, Acc>::as(source[i]));
@@ -252,6 +265,12 @@ template <class Acc> inline Loader<Acc> loader_for(Dtype dtype) {
             case Dtype::float16: return loader_of<Acc, Half>();
             case Dtype::bfloat16: return loader_of<Acc, Brain>();
             case Dtype::float32: return loader_of<Acc, float>();
+            // means of small integers
+            case Dtype::boolean:
+            case Dtype::uint8: return loader_of<Acc, std::uint8_t>();
+            case Dtype::int8: return loader_of<Acc, std::int8_t>();
+            case Dtype::int16: return loader_of<Acc, std::int16_t>();
+            case Dtype::uint16: return loader_of<Acc, std::uint16_t>();
             default: break;
         }
         if constexpr (same<Acc, double>) {
@@ -259,13 +278,15 @@ template <class Acc> inline Loader<Acc> loader_for(Dtype dtype) {
         }
     }
     if constexpr (!same<Acc, float>) {
-        switch (dtype) {
-            case Dtype::boolean:
-            case Dtype::uint8: return loader_of<Acc, std::uint8_t>();
-            case Dtype::int8: return loader_of<Acc, std::int8_t>();
-            default: break;
+        if constexpr (!floating<Acc>) {
+            switch (dtype) {
+                case Dtype::boolean:
+                case Dtype::uint8: return loader_of<Acc, std::uint8_t>();
+                case Dtype::int8: return loader_of<Acc, std::int8_t>();
+                default: break;
+            }
         }
-        if constexpr (sizeof(Acc) >= 2) {
+        if constexpr (sizeof(Acc) >= 2 && !floating<Acc>) {
             if (dtype == Dtype::int16) return loader_of<Acc, std::int16_t>();
             if (dtype == Dtype::uint16) return loader_of<Acc, std::uint16_t>();
         }

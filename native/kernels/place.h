@@ -6,6 +6,18 @@
 namespace poolwise::POOLWISE_ISA {
 namespace {
 
+// Where a plane of the batch lies, of the array with these strides.
+inline std::int64_t batch_offset(const Layout& layout, const std::int64_t* strides,
+                                 std::int64_t plane) {
+    if (layout.batch_rank == 1) return plane * strides[0];  // the usual case, without a division
+    std::int64_t offset = 0;
+    for (int b = layout.batch_rank - 1; b >= 0; --b) {
+        offset += plane % layout.batch_shape[b] * strides[b];
+        plane /= layout.batch_shape[b];
+    }
+    return offset;
+}
+
 // The base addresses of one unit: a plane with its lanes, or up to sixteen planes that become
 // lanes.
 struct Place {
@@ -73,22 +85,9 @@ struct Place {
   private:
     void locate_plane(const Layout& layout, const char* x0, char* y0, char* i0, std::int64_t plane,
                       std::int64_t at) {
-        std::int64_t x_offset = 0, y_offset = 0, i_offset = 0;
-        if (layout.batch_rank == 1) {  // the usual case, without the divisions
-            x_offset = plane * layout.x_batch[0];
-            y_offset = plane * layout.y_batch[0];
-            i_offset = plane * layout.i_batch[0];
-        }
-        for (int b = layout.batch_rank - 1; b >= 0 && layout.batch_rank > 1; --b) {
-            const std::int64_t i = plane % layout.batch_shape[b];
-            plane /= layout.batch_shape[b];
-            x_offset += i * layout.x_batch[b];
-            y_offset += i * layout.y_batch[b];
-            i_offset += i * layout.i_batch[b];
-        }
-        x[at] = x0 + x_offset;
-        if (y0) y[at] = y0 + y_offset;
-        if (i0) indices[at] = i0 + i_offset;
+        x[at] = x0 + batch_offset(layout, layout.x_batch, plane);
+        if (y0) y[at] = y0 + batch_offset(layout, layout.y_batch, plane);
+        if (i0) indices[at] = i0 + batch_offset(layout, layout.i_batch, plane);
     }
 };
 

@@ -17,36 +17,74 @@ template <class T> struct Beside {
     typedef T Vector __attribute__((vector_size(16 * sizeof(T)), aligned(sizeof(T)), may_alias));
 };
 
-template <class Op>
-POOLWISE_APART typename Op::Value reduce_run(const typename Op::Value* x, std::int64_t count) {
+// 16 accumulators, and 16 more while there are as many elements; the last few go to as many lanes.
+// Maxima are one instruction each; if a NaN was among them, all is done again.
+template <class Op, bool Exact>
+POOLWISE_APART typename Op::Value reduce_run_by(const typename Op::Value* x, std::int64_t count,
+                                                bool& again) {
     using T = typename Op::Value;
     typename Op::Element total = {x[0]};
-    std::int64_t at = 1;
-    if constexpr (sizeof(T) <= 8) {
+    if constexpr (sizeof(T) > 8) {
+        for (std::int64_t at = 1; at < count; ++at) total = Op::join(total, {x[at]});
+        return total.v;
+    } else {
         using Vector = typename Beside<T>::Vector;
-        if (count >= 32) {
-            Vector sums = *reinterpret_cast<const Vector*>(x);
-            for (at = 16; at + 16 <= count; at += 16) {
-                const Vector next = *reinterpret_cast<const Vector*>(x + at);
-                if constexpr (!Op::idempotent) {
-                    sums += next;
-                } else {
-                    const auto later = Op::identity == Limits<T>::low ? next > sums : next < sums;
-                    if constexpr (floating<T>)
-                        sums = (later | (next != next)) ? next : sums;
-                    else
-                        sums = later ? next : sums;
-                }
+        constexpr bool watched = floating<T> && Op::idempotent && !Exact;
+        decltype(Vector{} == Vector{}) seen{};
+        const auto join = [&](Vector earlier, Vector later) POOLWISE_INLINE {
+            if constexpr (!Op::idempotent) {
+                return earlier + later;
+            } else {
+                const auto beyond =
+                    Op::identity == Limits<T>::low ? later > earlier : later < earlier;
+                if constexpr (watched) seen |= later != later;
+                if constexpr (floating<T> && Exact)
+                    return (beyond | (later != later)) ? later : earlier;
+                else
+                    return beyond ? later : earlier;
             }
-            T lane[16];
+        };
+        const auto load = [&](std::int64_t at)
+                              POOLWISE_INLINE { return *reinterpret_cast<const Vector*>(x + at); };
+        T lane[16];
+        std::int64_t at = 0, filled = smaller<std::int64_t>(16, count);
+        if (count >= 16) {
+            Vector sums = load(0);
+            if constexpr (watched) seen |= sums != sums;
+            at = 16;
+            if (count >= 64) {
+                Vector more = load(16);
+                if constexpr (watched) seen |= more != more;
+                for (at = 32; at + 32 <= count; at += 32) {
+                    sums = join(sums, load(at));
+                    more = join(more, load(at + 16));
+                }
+                sums = join(sums, more);
+            }
+            for (; at + 16 <= count; at += 16) sums = join(sums, load(at));
             __builtin_memcpy(lane, &sums, sizeof lane);
-            for (int width = 8; width > 0; width /= 2)
-                for (int l = 0; l < width; ++l) lane[l] = Op::join({lane[l]}, {lane[l + width]}).v;
-            total = {lane[0]};
+        } else {
+            for (; at < count; ++at) lane[at] = x[at];
         }
+        for (std::int64_t l = 0; at < count; ++l, ++at) {
+            again |= watched && x[at] != x[at];
+            lane[l] = Op::join({lane[l]}, {x[at]}).v;
+        }
+        if constexpr (watched) again |= any_lane(seen);
+        for (std::int64_t width = 8; width > 0; width /= 2) {
+            const std::int64_t upper = larger<std::int64_t>(0, filled - width);
+            for (std::int64_t l = 0; l < upper; ++l)
+                lane[l] = Op::join({lane[l]}, {lane[l + width]}).v;
+            filled = smaller(filled, width);
+        }
+        return lane[0];
     }
-    for (; at < count; ++at) total = Op::join(total, {x[at]});
-    return total.v;
+}
+template <class Op>
+inline typename Op::Value reduce_run(const typename Op::Value* x, std::int64_t count) {
+    bool again = false;
+    const auto value = reduce_run_by<Op, false>(x, count, again);
+    return again ? reduce_run_by<Op, true>(x, count, again) : value;
 }
 
 template <class Op> class SegmentsUnit {

@@ -1,6 +1,7 @@
-// Small windows of floats and their gradients: like entry.cpp compiled once per instruction set,
-// and beside it, to halve the wait.
+// Small windows of floats, and gradients of small windows and of bins: like entry.cpp compiled once
+// per instruction set, and beside it, to halve the wait.
 #include "small.h"
+#include "bins.h"
 #include "spread.h"
 
 namespace poolwise::POOLWISE_ISA {
@@ -11,6 +12,8 @@ template <class T> void offer(KernelTable& table, Accumulator accumulator, int a
     offer_direct<AddTaps<T>>(table, Operation::sum, accumulator);
     table.spread[at] = spread_unit<T>;
     table.spread_scratch[at] = spread_scratch<T>;
+    table.bins[at] = bins_unit<T>;
+    table.bins_scratch[at] = bins_scratch<T>;
 }
 
 }  // namespace

@@ -141,6 +141,25 @@ struct SpreadJob {
     bool* bad = nullptr;  // set when a tap is none of the window's
 };
 
+// Bins kernel: gradients of sums and means over every grid of a plan. A unit is a run of planes, a
+// block of lanes and a band of rows.
+struct BinsTarget {
+    const SegmentGrid* grid = nullptr;
+    Layout layout;  // x: dx; y: dy
+    const char* dy = nullptr;
+    const std::int64_t* divisors[3] = {nullptr, nullptr, nullptr};
+};
+struct BinsJob {
+    const SegmentAxis* axes = nullptr;
+    const BinsTarget* targets = nullptr;
+    int target_count = 0;
+    char* dx = nullptr;
+    Dtype dx_dtype, dy_dtype;
+    bool divide = false;
+    std::int64_t divisor_override = 0;
+    std::int64_t planes_per_unit = 1, lane_blocks = 1, lane_block = 1, bands = 1, band = 1;
+};
+
 // Where each tap of a window lies, seen from the window's first cell. A number that is no tap of
 // the window stands at the first cell.
 struct TapTable {
@@ -190,6 +209,8 @@ struct KernelTable {
     std::int64_t (*direct_scratch[operation_count][accumulator_count])(const DirectJob&);
     void (*spread[2])(const SpreadJob&, std::int64_t unit, char* scratch);  // in float32, float64
     std::int64_t (*spread_scratch[2])(const SpreadJob&);
+    void (*bins[2])(const BinsJob&, std::int64_t unit, char* scratch);  // likewise
+    std::int64_t (*bins_scratch[2])(const BinsJob&);
     bool (*check_winners)(const WinnersJob&, std::int64_t unit);
     void (*scatter)(const WinnersJob&, std::int64_t unit, char* scratch);
     void (*convert_strided)(const char* source, Dtype source_dtype, std::int64_t source_stride,
