@@ -77,6 +77,7 @@ class Forward {
         const bool indexed = in.winners != nullptr;
         const Choice choice =
             choose(kind_.reducer, kind_.x_dtype, kind_.y_dtype, indexed, cells, window);
+        if (add_whole(in, choice)) return Status::ok;
         if (plan.segmented()) {
             add_segments(in, choice);
             return Status::ok;
@@ -94,6 +95,7 @@ class Forward {
     Status run(const Bases& bases) const {
         // Kernels read jobs for as long as the call lasts: copies that have this call's addresses.
         std::vector<Cut<DirectJob>> direct(direct_);
+        std::vector<Cut<WholeJob>> whole(whole_);
         std::vector<Cut<RowsJob>> rows(rows_);
         std::vector<Segments> segments(segments_);
         std::vector<std::unique_ptr<char[]>> cells;
@@ -101,6 +103,11 @@ class Forward {
         for (Cut<DirectJob>& cut : direct) {
             move_to(cut.job, bases);
             batches.push_back(direct_batch(cut.job, cut.choice));
+        }
+        for (Cut<WholeJob>& cut : whole) {
+            cut.job.x = moved(bases.x, cut.job.x);
+            cut.job.y = moved(bases.y, cut.job.y);
+            batches.push_back(whole_batch(cut.job, cut.choice));
         }
         for (Cut<RowsJob>& cut : rows) {
             move_to(cut.job, bases);
@@ -179,6 +186,43 @@ class Forward {
         for (int a = 0; a < 3; ++a) divisors[a] = plan.divisors(grid, a, padding);
     }
 
+    // One window, which is all of a dense plane; large planes are shared between threads otherwise.
+    bool add_whole(const ForwardJob& in, const Choice& choice) {
+        const Plan& plan = *in.plan;
+        if (plan.grid_count() != 1 || in.winners || kind_.reducer.kind == ReducerKind::lp ||
+            kernels().whole[choice.row()][choice.column()] == nullptr)
+            return false;
+        WholeJob job;
+        job.layout = layout_of(in, 0, true, never_narrow);
+        if (job.layout.lanes != 1) return false;
+        std::int64_t bytes = item_size(kind_.x_dtype);
+        for (int a = 2; a >= 0; --a) {
+            const std::int64_t size = plan.input_size(a);
+            if (plan.output_size(0, a) != 1 || *plan.starts(0, a) != 0 ||
+                *plan.stops(0, a) != size || plan.step(0, a) != 1 ||
+                (size > 1 && job.layout.x_axis[a] != bytes))
+                return false;
+            bytes *= size;
+            job.cells *= size;
+        }
+        if (bytes > whole_plane_bytes) return false;
+        job.x = in.x.data;
+        job.y = in.y[0].data;
+        job.x_dtype = kind_.x_dtype;
+        job.y_dtype = kind_.y_dtype;
+        if (kind_.reducer.kind == ReducerKind::mean) {
+            job.divisor = kind_.reducer.divisor;
+            if (job.divisor == 0) {
+                job.divisor = 1;
+                for (int a = 0; a < 3; ++a)
+                    job.divisor *= *plan.divisors(0, a, kind_.reducer.count_include_pad);
+            }
+        }
+        cut_whole(job, share_);
+        whole_.push_back({job, choice});
+        return true;
+    }
+
     void add_direct(const ForwardJob& in, const Choice& choice, int grid) {
         DirectJob job;
         describe(job, in, grid);
@@ -250,6 +294,7 @@ class Forward {
     ForwardKind kind_;
     std::int64_t share_, bytes_ = 0;
     std::vector<Cut<DirectJob>> direct_;
+    std::vector<Cut<WholeJob>> whole_;
     std::vector<Cut<RowsJob>> rows_;
     std::vector<Segments> segments_;
     std::vector<std::unique_ptr<LpRule>> lp_rules_;

@@ -255,6 +255,20 @@ void cut_spread(SpreadJob& job, bool wide, std::int64_t share) {
               std::max<std::int64_t>(8, 4 * form.taps[1]), share);
 }
 
+void cut_whole(WholeJob& job, std::int64_t share) {
+    const std::int64_t bytes = job.cells * item_size(job.x_dtype);
+    const std::int64_t wanted = std::max<std::int64_t>(1, 4 * get_num_threads() * share);
+    job.planes_per_unit = std::clamp<std::int64_t>(
+        std::min(unit_bytes / bytes, job.layout.planes / wanted), 1, job.layout.planes);
+}
+
+Batch whole_batch(const WholeJob& job, const Choice& choice) {
+    const auto kernel = kernels().whole[choice.row()][choice.column()];
+    const std::int64_t block = std::min<std::int64_t>(job.cells, 1024);
+    return {[&job, kernel](std::int64_t unit, char* scratch) { kernel(job, unit, scratch); },
+            ceil_div(job.layout.planes, job.planes_per_unit), padded_bytes(block, 8)};
+}
+
 void cut_bins(BinsJob& job, bool wide) {
     const Layout& layout = job.targets[0].layout;
     const std::int64_t rows = job.axes[1].size;

@@ -35,6 +35,11 @@ bool suits_spread(const WindowForm& form, std::int64_t most);
 void cut_spread(SpreadJob& job, bool wide, std::int64_t share);
 Batch spread_batch(const SpreadJob& job, bool wide);
 
+// Whole maps: planes up to this size are reduced by one thread each.
+inline constexpr std::int64_t whole_plane_bytes = 256 << 10;
+void cut_whole(WholeJob& job, std::int64_t share);
+Batch whole_batch(const WholeJob& job, const Choice& choice);
+
 // Gradients of bins.
 void cut_bins(BinsJob& job, bool wide);
 Batch bins_batch(const BinsJob& job, bool wide);

@@ -36,6 +36,9 @@ template <class T> class BinsUnit {
         // One value for all of a segment's rows, which follow each other without a gap.
         runs_ = dense_ && lanes_ == 1 && job_.axes[2].segment_count == 1 &&
                 (job_.axes[1].size == 1 || layout.x_axis[1] == width * bytes);
+        if (runs_ && job_.target_count == 1 && job_.targets[0].grid->output_size[2] == 1 &&
+            job_.axes[1].segment_count == 1 && job_.axes[0].size == 1 && job_.bands == 1)
+            return make_whole_planes();
         for (std::int64_t plane = first_plane_; plane < last_plane_; ++plane) make_plane(plane);
     }
 
@@ -56,6 +59,19 @@ template <class T> class BinsUnit {
         bins_ = arena_.template take<T>(most * job_.lane_block);
         segments_ = arena_.template take<T>(job_.axes[2].segment_count * job_.lane_block);
         line_ = arena_.template take<T>(job_.axes[2].size * job_.lane_block + vector_lanes<T>);
+    }
+
+    // One bin, which is all of a plane.
+    void make_whole_planes() const {
+        const BinsTarget& target = job_.targets[0];
+        const std::int64_t cells = job_.axes[1].size * job_.axes[2].size;
+        for (std::int64_t plane = first_plane_; plane < last_plane_; ++plane) {
+            T value;
+            load_row(target, target.dy + batch_offset(target.layout, target.layout.y_batch, plane),
+                     0, 0, &value);
+            fill(reinterpret_cast<T*>(job_.dx + batch_offset(layout_, layout_.x_batch, plane)),
+                 value, cells);
+        }
     }
 
     void make_plane(std::int64_t plane) {

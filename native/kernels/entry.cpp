@@ -7,6 +7,7 @@
 #include "lp_gradient.h"
 #include "rows.h"
 #include "segments.h"
+#include "whole.h"
 #include "winners.h"
 
 namespace poolwise::POOLWISE_ISA {
@@ -37,6 +38,13 @@ template <class T> void offer_sum(KernelTable& table, Accumulator accumulator) {
     const int a = static_cast<int>(accumulator);
     table.rows[static_cast<int>(Operation::sum)][a] = rows_unit<Sum<T>>;
     table.segments[static_cast<int>(Operation::sum)][a] = segments_unit<Sum<T>>;
+}
+
+template <class T> void offer_whole(KernelTable& table, Accumulator accumulator) {
+    const int a = static_cast<int>(accumulator);
+    table.whole[static_cast<int>(Operation::max)][a] = whole_unit<Extreme<T, false>>;
+    table.whole[static_cast<int>(Operation::min)][a] = whole_unit<Extreme<T, true>>;
+    table.whole[static_cast<int>(Operation::sum)][a] = whole_unit<Sum<T>>;
 }
 
 template <class T, class I> void offer_winners(KernelTable& table, Accumulator accumulator) {
@@ -72,6 +80,8 @@ void fill_table(KernelTable& table) {
     offer_winners<std::int32_t, std::int32_t>(table, Accumulator::int32);
     offer_winners<std::int64_t, std::int64_t>(table, Accumulator::int64);
     offer_winners<std::uint64_t, std::int64_t>(table, Accumulator::uint64);
+    offer_whole<float>(table, Accumulator::float32);
+    offer_whole<double>(table, Accumulator::float64);
     offer_small_windows(table);
     offer_small_extremes(table);
     table.check_winners = winners_in_range;

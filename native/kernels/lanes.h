@@ -34,8 +34,8 @@ namespace {
 
 __extension__ typedef __int128 Int128;
 
-template <class T> inline T smaller(T a, T b) { return b < a ? b : a; }
-template <class T> inline T larger(T a, T b) { return a < b ? b : a; }
+template <class T> constexpr T smaller(T a, T b) { return b < a ? b : a; }
+template <class T> constexpr T larger(T a, T b) { return a < b ? b : a; }
 
 // The instruction set this translation unit was really compiled for: not a name passed in, so that
 // a test can catch a build that lost its flags.

@@ -37,11 +37,13 @@ template <class T, bool Min> inline bool later_wins(T earlier, T later) {
     return beyond;
 }
 
-// max and min of values
-template <class T, bool Min> struct Extreme {
+// max and min of values. `Quick` may lose a NaN: whoever uses it looks for them, and then begins
+// again without.
+template <class T, bool Min, bool Swift = false> struct Extreme {
     using Value = T;
     using Index = std::int64_t;  // unused
-    static constexpr bool indexed = false, idempotent = true;
+    using Quick = Extreme<T, Min, floating<T>>;
+    static constexpr bool indexed = false, idempotent = true, watched = Swift;
     static constexpr T identity = Min ? Limits<T>::high : Limits<T>::low;
     struct Row {
         T* v = nullptr;
@@ -53,6 +55,7 @@ template <class T, bool Min> struct Extreme {
     static inline Element get(Row r, std::int64_t n) { return {r.v[n]}; }
     static inline void put(Row r, std::int64_t n, Element e) { r.v[n] = e.v; }
     static inline Element join(Element a, Element b) {
+        if constexpr (Swift) return {(Min ? b.v < a.v : b.v > a.v) ? b.v : a.v};
         return {later_wins<T, Min>(a.v, b.v) ? b.v : a.v};
     }
     static inline Element join_unordered(Element a, Element b) { return join(a, b); }
@@ -62,7 +65,8 @@ template <class T, bool Min> struct Extreme {
 template <class T> struct Sum {
     using Value = T;
     using Index = std::int64_t;  // unused
-    static constexpr bool indexed = false, idempotent = false;
+    using Quick = Sum;
+    static constexpr bool indexed = false, idempotent = false, watched = false;
     static constexpr T identity = 0;
     struct Row {
         T* v = nullptr;
@@ -82,7 +86,8 @@ template <class T> struct Sum {
 template <class T, class I, bool Min> struct Winner {
     using Value = T;
     using Index = I;
-    static constexpr bool indexed = true, idempotent = true;
+    using Quick = Winner;
+    static constexpr bool indexed = true, idempotent = true, watched = false;
     static constexpr T identity = Min ? Limits<T>::high : Limits<T>::low;
     struct Row {
         T* v = nullptr;
@@ -110,6 +115,28 @@ template <class T, class I, bool Min> struct Winner {
     }
     static inline Element nothing() { return {identity, -1}; }
 };
+
+// What looks for NaN where an operation may lose them.
+struct NoWatch {
+    inline bool any() const { return false; }
+};
+template <class Op, bool = Op::watched> struct WatchOf {
+    typedef NoWatch Type;
+};
+template <class Op> struct WatchOf<Op, true> {
+    typedef NaNWatch<typename Op::Value> Type;
+};
+
+// Runs a unit as quickly as its operation can be done, and again with care if NaN were seen.
+template <template <class> class Unit, class Op, class Job>
+void run_unit(const Job& job, std::int64_t unit, char* scratch) {
+    if constexpr (Op::Quick::watched) {
+        Unit<typename Op::Quick> quick(job, unit, scratch);
+        quick.run();
+        if (!quick.saw_nan()) return;
+    }
+    Unit<Op>(job, unit, scratch).run();
+}
 
 // target[n] = a joined over `Count` rows, in order; target may be one of the rows.
 template <class Op, int Count>

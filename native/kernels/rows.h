@@ -73,6 +73,8 @@ template <class Op> class RowsUnit {
             });
     }
 
+    bool saw_nan() const { return watch_.any(); }
+
   private:
     POOLWISE_APART void take_scratch() {
         if (row_.mode == RowMode::intervals) {
@@ -145,7 +147,13 @@ template <class Op> class RowsUnit {
         return result;
     }
 
-    POOLWISE_APART Row read_row(std::int64_t d, std::int64_t h) {
+    Row read_row(std::int64_t d, std::int64_t h) {
+        const Row row = load_row(d, h);
+        if constexpr (Op::watched) scan_run(row.v, source_columns_ * lanes_, watch_);
+        return row;
+    }
+
+    POOLWISE_APART Row load_row(std::int64_t d, std::int64_t h) {
         const Layout& layout = job_.layout;
         const std::int64_t width = g_.source_size[2];
         const std::int64_t offset = d * layout.x_axis[0] + h * layout.x_axis[1];
@@ -369,10 +377,11 @@ template <class Op> class RowsUnit {
     Row source_, temporary_[4];
     T* raw_;
     I* columns_of_ = nullptr;
+    typename WatchOf<Op>::Type watch_;
 };
 
 template <class Op> void rows_unit(const RowsJob& job, std::int64_t unit, char* scratch) {
-    RowsUnit<Op>(job, unit, scratch).run();
+    run_unit<RowsUnit, Op>(job, unit, scratch);
 }
 
 }  // namespace

@@ -11,73 +11,85 @@
 namespace poolwise::POOLWISE_ISA {
 namespace {
 
-// Sixteen accumulators beside each other, whatever the registers are: the same bits on every
-// machine.
-template <class T> struct Beside {
-    typedef T Vector __attribute__((vector_size(16 * sizeof(T)), aligned(sizeof(T)), may_alias));
-};
+// The lanes of a vector joined to one: with those half a vector on, then a quarter, and so on.
+template <int Half, class V, class Join> inline V halved(V v, const Join& join) {
+    if constexpr (Half == 0) {
+        return v;
+    } else {
+        decltype(V{} == V{}) turned{};
+        constexpr int lanes = static_cast<int>(sizeof(V) / sizeof(v[0]));
+        for (int l = 0; l < lanes; ++l) turned[l] = (l + Half) % lanes;
+        return halved<Half / 2>(join(v, __builtin_shuffle(v, turned)), join);
+    }
+}
 
-// 16 accumulators, and 16 more while there are as many elements; the last few go to as many lanes.
-// Maxima are one instruction each; if a NaN was among them, all is done again.
+// The last `rest` elements of a run, fewer than a vector, and behind them what changes nothing.
+template <class V, class T>
+inline V last_of(const T* x, std::int64_t count, TapInt<T> rest, T neutral) {
+    constexpr int lanes = static_cast<int>(sizeof(V) / sizeof(T));
+    V v = broadcast<V>(neutral);
+    if (count < lanes) {
+        for (TapInt<T> l = 0; l < rest; ++l) v[l] = x[count - rest + l];
+        return v;
+    }
+    decltype(V{} == V{}) place{};
+    for (int l = 0; l < lanes; ++l) place[l] = static_cast<TapInt<T>>(l);
+    const V end = load_vector<V>(x + count - lanes);
+    const V turned =
+        __builtin_shuffle(end, (place + TapInt<T>(lanes - rest)) & TapInt<T>(lanes - 1));
+    return place < rest ? turned : v;
+}
+
+// One value of a run: cell n goes to accumulator n % 32, whatever the registers are, and then they
+// are halved: the same bits on every machine. Maxima are one instruction each; if a NaN was among
+// them (`again`), the run has to be done exactly.
 template <class Op, bool Exact>
 POOLWISE_APART typename Op::Value reduce_run_by(const typename Op::Value* x, std::int64_t count,
                                                 bool& again) {
     using T = typename Op::Value;
-    typename Op::Element total = {x[0]};
     if constexpr (sizeof(T) > 8) {
+        typename Op::Element total = {x[0]};
         for (std::int64_t at = 1; at < count; ++at) total = Op::join(total, {x[at]});
         return total.v;
     } else {
-        using Vector = typename Beside<T>::Vector;
+        constexpr int beside = 32, bytes = smaller(vector_bytes, beside * int(sizeof(T)));
+        constexpr int lanes = bytes / int(sizeof(T)), wide = beside / lanes;
         constexpr bool watched = floating<T> && Op::idempotent && !Exact;
-        decltype(Vector{} == Vector{}) seen{};
-        const auto join = [&](Vector earlier, Vector later) POOLWISE_INLINE {
-            if constexpr (!Op::idempotent) {
-                return earlier + later;
-            } else {
-                const auto beyond =
-                    Op::identity == Limits<T>::low ? later > earlier : later < earlier;
-                if constexpr (watched) seen |= later != later;
-                if constexpr (floating<T> && Exact)
-                    return (beyond | (later != later)) ? later : earlier;
-                else
-                    return beyond ? later : earlier;
-            }
+        using V = Vec<T, bytes>;
+        using N = Vec<TapInt<T>, bytes>;
+        const auto join = [](V earlier, V later) POOLWISE_INLINE -> V {
+            if constexpr (!Op::idempotent) return earlier + later;
+            const auto beyond = Op::identity == Limits<T>::low ? later > earlier : later < earlier;
+            if constexpr (floating<T> && Exact)
+                return (beyond | (later != later)) ? later : earlier;
+            return beyond ? later : earlier;
         };
-        const auto load = [&](std::int64_t at)
-                              POOLWISE_INLINE { return *reinterpret_cast<const Vector*>(x + at); };
-        T lane[16];
-        std::int64_t at = 0, filled = smaller<std::int64_t>(16, count);
-        if (count >= 16) {
-            Vector sums = load(0);
-            if constexpr (watched) seen |= sums != sums;
-            at = 16;
-            if (count >= 64) {
-                Vector more = load(16);
-                if constexpr (watched) seen |= more != more;
-                for (at = 32; at + 32 <= count; at += 32) {
-                    sums = join(sums, load(at));
-                    more = join(more, load(at + 16));
-                }
-                sums = join(sums, more);
+        // What changes nothing: of sums -0.0, which even a sum of -0.0 survives.
+        T neutral = Op::identity;
+        if constexpr (floating<T> && !Op::idempotent) neutral = -neutral;
+        N seen{};
+        V sums[wide];
+        for (int w = 0; w < wide; ++w) sums[w] = broadcast<V>(neutral);
+        std::int64_t at = 0;
+        for (; at + beside <= count; at += beside)
+            for (int w = 0; w < wide; ++w) {
+                const V next = load_vector<V>(x + at + w * lanes);
+                if constexpr (watched) seen |= next != next;
+                sums[w] = join(sums[w], next);
             }
-            for (; at + 16 <= count; at += 16) sums = join(sums, load(at));
-            __builtin_memcpy(lane, &sums, sizeof lane);
-        } else {
-            for (; at < count; ++at) lane[at] = x[at];
+        for (int w = 0; w < wide && at < count; ++w, at += lanes) {
+            V next;
+            if (at + lanes <= count)
+                next = load_vector<V>(x + at);
+            else
+                next = last_of<V>(x, count, static_cast<TapInt<T>>(count - at), neutral);
+            if constexpr (watched) seen |= next != next;
+            sums[w] = join(sums[w], next);
         }
-        for (std::int64_t l = 0; at < count; ++l, ++at) {
-            again |= watched && x[at] != x[at];
-            lane[l] = Op::join({lane[l]}, {x[at]}).v;
-        }
-        if constexpr (watched) again |= any_lane(seen);
-        for (std::int64_t width = 8; width > 0; width /= 2) {
-            const std::int64_t upper = larger<std::int64_t>(0, filled - width);
-            for (std::int64_t l = 0; l < upper; ++l)
-                lane[l] = Op::join({lane[l]}, {lane[l + width]}).v;
-            filled = smaller(filled, width);
-        }
-        return lane[0];
+        if constexpr (watched) again = any_lane(seen);
+        for (int half = wide / 2; half > 0; half /= 2)
+            for (int w = 0; w < half; ++w) sums[w] = join(sums[w], sums[w + half]);
+        return halved<lanes / 2>(sums[0], join)[0];
     }
 }
 template <class Op>
@@ -119,6 +131,8 @@ template <class Op> class SegmentsUnit {
         }
     }
 
+    bool saw_nan() const { return watch_.any(); }
+
   private:
     static constexpr int row_buffers = rows_held;
 
@@ -153,7 +167,7 @@ template <class Op> class SegmentsUnit {
         arena_ = mark;
     }
 
-    Row read_row(std::int64_t d, std::int64_t h, Row buffer) const {
+    Row read_row(std::int64_t d, std::int64_t h, Row buffer) {
         const std::int64_t width = job_.axes[2].size;
         const std::int64_t offset = d * layout_.x_axis[0] + h * layout_.x_axis[1];
         const std::int64_t bytes = sizeof(T);
@@ -175,6 +189,7 @@ template <class Op> class SegmentsUnit {
                 for (std::int64_t l = 0; l < lanes_; ++l)
                     buffer.i[c * lanes_ + l] = static_cast<I>(base + c);
         }
+        if constexpr (Op::watched) scan_run(row.v, width * lanes_, watch_);
         return row;
     }
 
@@ -304,11 +319,13 @@ template <class Op> class SegmentsUnit {
     Place place_;
     Loader<T> loader_;
     Row cells_{};
+    typename WatchOf<Op>::Type watch_;
     std::int64_t segments_[3], piece_, block_, group_, lanes_;
 };
 
 template <class Op> void segments_unit(const SegmentsJob& job, std::int64_t unit, char* scratch) {
-    SegmentsUnit<Op>(job, unit, scratch).run();
+    if (job.combine) return SegmentsUnit<Op>(job, unit, scratch).run();
+    run_unit<SegmentsUnit, Op>(job, unit, scratch);
 }
 
 }  // namespace

@@ -141,6 +141,15 @@ struct SpreadJob {
     bool* bad = nullptr;  // set when a tap is none of the window's
 };
 
+// Whole maps, dense: a unit is a run of planes.
+struct WholeJob {
+    Layout layout;
+    const char* x = nullptr;
+    char* y = nullptr;
+    Dtype x_dtype, y_dtype;
+    std::int64_t cells = 1, divisor = 0, planes_per_unit = 1;  // divisor 0: no mean
+};
+
 // Bins kernel: gradients of sums and means over every grid of a plan. A unit is a run of planes, a
 // block of lanes and a band of rows.
 struct BinsTarget {
@@ -204,6 +213,9 @@ struct KernelTable {
     void (*segments[operation_count][accumulator_count])(const SegmentsJob&, std::int64_t unit,
                                                          char* scratch);
     // float32 and float64 alone; null elsewhere
+    void (*whole[operation_count][accumulator_count])(const WholeJob&, std::int64_t unit,
+                                                      char* scratch);
+    // ... and maxima of small integers
     void (*direct[operation_count][accumulator_count])(const DirectJob&, std::int64_t unit,
                                                        char* scratch);
     std::int64_t (*direct_scratch[operation_count][accumulator_count])(const DirectJob&);

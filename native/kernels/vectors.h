@@ -29,9 +29,16 @@ template <class V, class T> inline V load_vector(const T* at) {
 }
 template <class V, class T> inline void store_vector(T* at, V v) { *reinterpret_cast<V*>(at) = v; }
 
+// A value in every lane, -0.0 too.
+template <class V, class T> inline V broadcast(T value) {
+    V v;
+    for (unsigned l = 0; l < sizeof(V) / sizeof(T); ++l) v[l] = value;
+    return v;
+}
 template <class M> inline bool any_lane(M mask) {
-    auto all = mask[0];
-    for (unsigned l = 1; l < sizeof(M) / sizeof(mask[0]); ++l) all |= mask[l];
+    const auto words = reinterpret_cast<const Vec<std::int64_t, sizeof(M)>&>(mask);
+    std::int64_t all = words[0];
+    for (unsigned l = 1; l < sizeof(M) / sizeof(all); ++l) all |= words[l];
     return all != 0;
 }
 
