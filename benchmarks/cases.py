@@ -1,117 +1,138 @@
-"""The cases, as data: add a line, not a script.
+"""What a case is: one pooling of one array, said in numbers, and what follows from the numbers.
 
-Sizes are those of a large early layer of a network (8 x 64 x 112 x 112, 26 MB of float32), where
-pooling is bound by memory, except the pyramid's: 256 maps of 13 x 13 are SPP-net's conv5.
+The catalogue of them is `catalogue.py`. Nothing here asks poolwise: output shapes and bytes are
+worked out again, so that a test can hold the two against each other.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
-EARLY_LAYER = (8, 64, 112, 112)
-CONV5 = (1, 256, 13, 13)
+Op = Literal["max", "avg"]
+Layout = Literal["nchw", "nhwc"]
+Direction = Literal["forward", "argmax", "backward"]
+Dtype = Literal["f32", "f16", "bf16", "u8", "i16", "f64"]
+Size = Literal["cache", "memory", "small"]
+Kind = Literal["sliding", "adaptive", "global", "pyramid", "ragged"]
+
+ITEM_BYTES: dict[Dtype, int] = {"f32": 4, "f16": 2, "bf16": 2, "u8": 1, "i16": 2, "f64": 8}
+INDEX_BYTES = 8  # int64, as PyTorch, ONNX and poolwise give them
+HEAVY_TAPS = 2e9  # a scalar loop over every tap then takes seconds: it is tried on a part first
 
 
 @dataclass(frozen=True)
 class Case:
-    """One pooling of one array. `shape` is (N, C, H, W) whatever the layout in memory is."""
+    """One pooling. `shape` is (N, C, *pooled axes) whatever the layout in memory is.
+
+    A case is sliding (`kernel`, and `chained` times on its own output), adaptive (`output_size`),
+    a pyramid (`levels`; of maps of different sizes if `maps` lists their rows and columns, and
+    `shape` then has the largest), or none of these: global.
+    """
 
     name: str
     group: str
-    op: Literal["max", "avg"]
-    shape: tuple[int, int, int, int] = EARLY_LAYER
-    kernel: int = 0
-    stride: int = 1
-    padding: int = 0
-    output_size: int = 0
+    op: Op
+    shape: tuple[int, ...]
+    kernel: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    padding: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    ceil_mode: bool = False
+    chained: int = 1
+    output_size: tuple[int, ...] = ()
     levels: tuple[int, ...] = ()
-    layout: Literal["nchw", "nhwc"] = "nchw"
-    direction: Literal["forward", "backward"] = "forward"
+    maps: tuple[tuple[int, int], ...] = ()
+    dtype: Dtype = "f32"
+    layout: Layout = "nchw"
+    direction: Direction = "forward"
+    size: Size = "cache"
 
     @property
-    def kind(self) -> Literal["sliding", "adaptive", "pyramid"]:
+    def id(self) -> str:
+        """Names this case and no other, in a CSV file too."""
+        return "|".join((self.group, self.name, self.dtype, self.layout, self.direction, self.size))
+
+    @property
+    def kind(self) -> Kind:
         if self.levels:
-            return "pyramid"
-        return "adaptive" if self.output_size else "sliding"
+            return "ragged" if self.maps else "pyramid"
+        if self.kernel:
+            return "sliding"
+        return "adaptive" if self.output_size else "global"
 
+    @property
+    def spatial(self) -> tuple[int, ...]:
+        return self.shape[2:]
 
-def sliding(
-    op: Literal["max", "avg"],
-    kernel: int,
-    stride: int,
-    padding: int = 0,
-    *,
-    group: str = "sliding",
-    layout: Literal["nchw", "nhwc"] = "nchw",
-    direction: Literal["forward", "backward"] = "forward",
-) -> Case:
-    """A sliding case named as papers name it: `max 3x3/2 pad 1`."""
-    name = f"{op} {kernel}x{kernel}/{stride}" + (f" pad {padding}" if padding else "")
-    if layout == "nhwc":
-        name += " NHWC"
-    if direction == "backward":
-        name += " backward"
-    return Case(
-        name,
-        group,
-        op,
-        kernel=kernel,
-        stride=stride,
-        padding=padding,
-        layout=layout,
-        direction=direction,
-    )
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The pooled axes in memory."""
+        first = 2 if self.layout == "nchw" else 1
+        return tuple(range(first, first + len(self.spatial)))
 
+    @property
+    def same(self) -> bool:
+        """Whether it is a filter: one output per cell, windows centred on their cells."""
+        return (
+            self.kind == "sliding"
+            and set(self.stride) == set(self.dilation) == {1}
+            and all(k == 2 * p + 1 for k, p in zip(self.kernel, self.padding, strict=True))
+        )
 
-OPS: tuple[Literal["max", "avg"], ...] = ("max", "avg")
-# (kernel, stride, padding). PyTorch allows a padding of half the kernel and no more.
-SIZES = ((2, 2, 0), (3, 2, 1), (3, 1, 1), (5, 1, 2), (7, 1, 3), (9, 1, 4), (13, 1, 6), (31, 1, 15))
-BACKWARD_SIZES = ((2, 2, 0), (3, 2, 1), (5, 1, 2), (13, 1, 6))
-NHWC_SIZES = ((2, 2, 0), (3, 2, 1), (3, 1, 1), (13, 1, 6))
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The result's (N, C, *counts), or (N, C·bins) for a pyramid."""
+        lead = self.shape[:2]
+        if self.levels:
+            return lead[0], lead[1] * sum(n ** len(self.spatial) for n in self.levels)
+        if self.kernel:
+            return *lead, *(self._count(k) for k in range(len(self.spatial)))
+        return *lead, *(self.output_size or (1,) * len(self.spatial))
 
-CASES: tuple[Case, ...] = (
-    *(sliding(op, *size) for op in OPS for size in SIZES),
-    *(Case(f"{op} adaptive 7x7", "bins", op, output_size=7) for op in OPS),
-    *(Case(f"{op} global", "bins", op, output_size=1) for op in OPS),
-    *(
-        Case(f"{op} pyramid 1,2,4 of 256x13x13", "bins", op, shape=CONV5, levels=(1, 2, 4))
-        for op in OPS
-    ),
-    *(sliding(op, *size, group="nhwc", layout="nhwc") for op in OPS for size in NHWC_SIZES),
-    *(
-        sliding(op, *size, group="backward", direction="backward")
-        for op in OPS
-        for size in BACKWARD_SIZES
-    ),
-)
+    def _count(self, axis: int) -> int:
+        size, pad, stride = self.spatial[axis], self.padding[axis], self.stride[axis]
+        room = size + 2 * pad - self.dilation[axis] * (self.kernel[axis] - 1) - 1
+        count = (-(-room // stride) if self.ceil_mode else room // stride) + 1
+        return count - (self.ceil_mode and (count - 1) * stride >= size + pad)
 
-# Only for the tests of the runner: big enough to have a border, small enough to take no time.
-TINY: tuple[Case, ...] = (
-    Case("tiny max 3x3/2 pad 1", "tiny", "max", (2, 3, 9, 8), kernel=3, stride=2, padding=1),
-    Case(
-        "tiny avg 3x3/1 backward",
-        "tiny",
-        "avg",
-        (2, 3, 9, 8),
-        kernel=3,
-        direction="backward",
-    ),
-    Case("tiny max pyramid", "tiny", "max", (2, 3, 9, 8), levels=(1, 2)),
-)
+    @property
+    def inputs(self) -> int:
+        """Cells of the input."""
+        if self.maps:
+            return self.shape[1] * sum(rows * columns for rows, columns in self.maps)
+        return math.prod(self.shape)
 
+    @property
+    def outputs(self) -> int:
+        """Cells of the result."""
+        return math.prod(self.output_shape)
 
-def choose(wanted: str | None) -> tuple[Case, ...]:
-    """Cases by group or by a part of the name, comma-separated; None is all but the tiny ones."""
-    if wanted is None:
-        return CASES
-    words = [word.strip() for word in wanted.split(",") if word.strip()]
-    chosen = [
-        case
-        for case in (*CASES, *TINY)
-        if any(word == case.group or (word != "tiny" and word in case.name) for word in words)
-    ]
-    if not chosen:
-        groups = ", ".join(sorted({case.group for case in (*CASES, *TINY)}))
-        raise ValueError(f"no case matches {wanted!r}; the groups are {groups}")
-    return tuple(chosen)
+    @property
+    def bytes_moved(self) -> int:
+        """What must be read and written at least, each array once, whatever the algorithm."""
+        item = ITEM_BYTES[self.dtype]
+        if self.direction == "backward":
+            return (self.inputs + self.outputs) * item
+        written = 4 if self.op == "avg" and self.dtype in ("u8", "i16") else item
+        if self.direction == "argmax":
+            written += INDEX_BYTES
+        return self.inputs * item + self.chained * self.outputs * written
+
+    @property
+    def reads_most(self) -> bool:
+        """Whether hardly anything is written: then a copy is no bar, reading alone is."""
+        return self.direction == "forward" and 8 * self.outputs <= self.inputs
+
+    @property
+    def heavy(self) -> bool:
+        return self.outputs * math.prod(self.kernel) > HEAVY_TAPS
+
+    def part(self) -> tuple[Case, int]:
+        """A part of this case, and how many times longer the whole should take."""
+        batch, channels = self.shape[:2]
+        if batch > 1:
+            return replace(self, shape=(1, *self.shape[1:])), batch
+        eighth = tuple(max(n // 8, 1) for n in self.spatial)
+        return replace(self, shape=(batch, channels, *eighth)), 8 ** len(eighth)

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import poolwise as pw
 
-PACKAGES = ("poolwise", "numpy", "torch", "scipy")
+PACKAGES = (
+    *("poolwise", "numpy", "torch", "onnxruntime", "openvino", "jax"),
+    *("opencv-python-headless", "scipy", "scikit-image"),
+)
 
 
 def processor() -> str:

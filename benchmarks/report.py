@@ -1,15 +1,21 @@
-"""Results as Markdown and CSV. Tables in the documents come from here and are never typed."""
+"""Results as Markdown. Tables in the documents come from here and are never typed."""
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from benchmarks.peers import COPY, OURS
+from benchmarks.runner import DIFFERS
+from benchmarks.targets import FLAT_LIMIT, SCALING, Judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from benchmarks.runner import Result
+    from benchmarks.results import Result
+
+MISS = "✗"
 
 
 def markers(name: str) -> tuple[str, str]:
@@ -18,37 +24,137 @@ def markers(name: str) -> tuple[str, str]:
 
 
 START, END = markers("benchmark")
-BASE = "torch NCHW"  # the peer whose ratio has a column of its own
-YARDSTICK = "copy"
+LEGEND = (
+    "Times are the best of interleaved rounds, in ms. `copy` copies as many bytes as the case must "
+    f"move; where hardly anything is written, `read` reads the input instead (r). {MISS} marks a "
+    "missed target, with what was reached for what is wanted."
+)
 
 
-def markdown(results: Sequence[Result], machine: str, notes: Iterable[str] = ()) -> str:
-    """One table per number of threads, backward apart from forward, and the flatness in k."""
-    parts = [f"Measured on: {machine}.", *notes]
-    for threads in dict.fromkeys(result.threads for result in results):
-        for direction in ("forward", "backward"):
-            chosen = [r for r in results if (r.threads, r.case.direction) == (threads, direction)]
-            if chosen:
-                parts.append(_table(chosen, f"{direction}, {in_threads(threads)}"))
-        parts += _flatness([result for result in results if result.threads == threads])
+def markdown(
+    results: Sequence[Result],
+    machines: Iterable[str],
+    notes: Iterable[str] = (),
+    *,
+    wide: bool = False,
+) -> str:
+    """A table per group, direction, dtype, layout, size, ISA and threads, then the comparisons."""
+    parts = [*(f"Measured on: {machine}." for machine in machines), *notes, LEGEND]
+    parts += tables(results, Judge(results), wide=wide)
+    parts += [part for part in (flatness(results), scaling(results)) if part]
+    parts += [*differences(results), summary(results)]
     return "\n\n".join(parts) + "\n"
 
 
-def _table(results: Sequence[Result], title: str) -> str:
-    peers = list(dict.fromkeys(name for result in results for name in result.timings))
-    ratios = [f"{BASE} / ours"] * (BASE in peers) + [f"ours / {YARDSTICK}"] * (YARDSTICK in peers)
-    header = [title, *(f"{name}, ms" for name in peers), *ratios]
+def tables(results: Sequence[Result], judge: Judge, *, wide: bool = False) -> list[str]:
+    """The tables alone; `judge` may know more results than are shown."""
+    titles = dict.fromkeys(_title(result) for result in results)
+    return [
+        table([r for r in results if _title(r) == title], title, judge, wide=wide)
+        for title in titles
+    ]
+
+
+def _title(result: Result) -> str:
+    case = result.case
+    words = [case.group, case.dtype, case.layout.upper(), case.size]
+    if case.direction not in (case.group, "forward"):
+        words.insert(1, case.direction)
+    return f"{', '.join(words)}, {in_threads(result.threads)}, {result.isa}"
+
+
+def table(results: Sequence[Result], title: str, judge: Judge, *, wide: bool = False) -> str:
+    """Ours, the fastest peer, the yardstick and the verdict; `wide` has every peer's time too."""
+    others = list(dict.fromkeys(name for r in results for name in r.timings)) if wide else []
+    others = [name for name in others if name != OURS]
+    head = ["ours", "fastest peer", "", "fastest / ours", COPY, f"ours / {COPY}", "verdict"]
     rows = []
     for result in results:
-        cells = [result.case.name]
-        cells += [_milliseconds(result, name) for name in peers]
-        if BASE in peers:
-            cells.append(number(result.ratio(BASE)))
-        if YARDSTICK in peers:
-            ratio = result.ratio(YARDSTICK)
-            cells.append(number(None if ratio is None else 1 / ratio))
-        rows.append(cells)
-    return grid(header, rows)
+        misses = judge.missed(result)
+        rows.append(
+            [
+                result.case.name,
+                _ms(result, OURS),
+                _ms(result, result.fastest),
+                result.fastest or "-",
+                number(result.ratio(result.fastest)),
+                _ms(result, result.yardstick),
+                number(result.to_yardstick()) + " r" * (result.yardstick != COPY),
+                f"{MISS} {'; '.join(map(str, misses))}" if misses else "✓",
+                *(_ms(result, name) for name in others),
+            ]
+        )
+    return grid([title, *head, *others], rows)
+
+
+def flatness(results: Sequence[Result]) -> str:
+    """Our time for a large kernel over that for 5x5: about 1 says it does not grow with k."""
+    sizes = ("5x5/1 pad 2", "31x31/1 pad 15", "63x63/1 pad 31")
+    rows = []
+    for small in results:
+        case = small.case
+        if case.group not in ("forward", "plane") or case.name != f"{case.op} {sizes[0]}":
+            continue
+        cells = [f"{case.op} {case.layout.upper()} {case.size}, {in_threads(small.threads)}"]
+        for size in sizes[1:]:
+            large = _like(results, small, f"{case.op} {size}")
+            cells.append("-" if large is None else _flat(large.ours / small.ours))
+        rows.append([f"{case.group}: {cells[0]}", *cells[1:]])
+    return grid(["flat in k", "t(31) / t(5)", "t(63) / t(5)"], rows) if rows else ""
+
+
+def _flat(value: float) -> str:
+    return number(value) + f" {MISS}" * (value > FLAT_LIMIT)
+
+
+def _like(results: Iterable[Result], one: Result, name: str) -> Result | None:
+    wanted = replace(one.case, name=name)
+    return next((r for r in results if (r.case.id, *r.key[1:]) == (wanted.id, *one.key[1:])), None)
+
+
+def scaling(results: Sequence[Result]) -> str:
+    """How much faster two threads are than one, forward and in cache: per layout, all cases."""
+    seconds = {result.key: result.ours for result in results}
+    rows = []
+    for result in results:
+        case, one = result.case, (result.case.id, 1, result.isa)
+        if result.threads != 2 or one not in seconds or case.group not in ("forward", "plane"):
+            continue
+        if case.group == "forward" and case.size != "cache":
+            continue
+        speedup = seconds[one] / result.ours
+        miss = f" {MISS}" * (speedup < SCALING)
+        name = f"{case.group}: {case.name} {case.layout.upper()}"
+        rows.append([name, number(1e3 * seconds[one]), _ms(result, OURS), number(speedup) + miss])
+    header = ["two threads, forward", "1 thread, ms", "2 threads, ms", "times as fast"]
+    return grid(header, rows) if rows else ""
+
+
+def differences(results: Iterable[Result]) -> list[str]:
+    """A line for each peer that was not timed because its answer was not ours."""
+    return [
+        f"{MISS} {result.case.id}, {in_threads(result.threads)}: {peer} gave {note}."
+        for result in results
+        for peer, note in result.notes.items()
+        if note.startswith(DIFFERS)
+    ]
+
+
+def summary(results: Sequence[Result]) -> str:
+    """How many cells meet each target, and how many meet all that they have."""
+    judge = Judge(results)
+    met: Counter[str] = Counter()
+    of_all: Counter[str] = Counter()
+    good = 0
+    for result in results:
+        verdicts = judge.verdicts(result)
+        good += all(verdict.met for verdict in verdicts)
+        for verdict in verdicts:
+            met[verdict.target] += verdict.met
+            of_all[verdict.target] += 1
+    each = ", ".join(f"`{name}` {met[name]} of {count}" for name, count in of_all.items())
+    text = f"{good} of {len(results)} cells meet all their targets"
+    return f"{text}: {each}." if each else f"{text}."
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) -> str:
@@ -71,39 +177,9 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
-def _milliseconds(result: Result, peer: str) -> str:
-    timing = result.timings.get(peer)
-    return number(None if timing is None else 1e3 * timing.best)
-
-
-def _flatness(results: Sequence[Result]) -> list[str]:
-    """`t(31) / t(5)`: about 1 says that the time does not grow with the window."""
-    seconds = {result.case.name: result.ours for result in results}
-    lines = []
-    for op in ("max", "avg"):
-        small, large = seconds.get(f"{op} 5x5/1 pad 2"), seconds.get(f"{op} 31x31/1 pad 15")
-        if small and large:
-            lines.append(
-                f"Flat in k, {op}, {in_threads(results[0].threads)}: "
-                f"t(31x31) / t(5x5) = {large / small:.2f}."
-            )
-    return lines
-
-
-FIELDS = ("case", "group", "direction", "threads", "isa", "peer", "best_ms", "median_ms", "rounds")
-
-
-def write_csv(path: Path, results: Iterable[Result], isa: str) -> None:
-    """One line per case, thread count and peer: the form that is easy to compare later."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(FIELDS)
-        for result in results:
-            case = result.case
-            for peer, timing in result.timings.items():
-                best, median = (f"{1e3 * t:.4f}" for t in (timing.best, timing.median))
-                named = (case.name, case.group, case.direction, result.threads, isa, peer)
-                writer.writerow([*named, best, median, timing.rounds])
+def _ms(result: Result, peer: str | None) -> str:
+    seconds = result.seconds(peer)
+    return number(None if seconds is None else 1e3 * seconds)
 
 
 def replace_between_markers(document: str, table: str, name: str = "benchmark") -> str:

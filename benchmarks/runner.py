@@ -3,149 +3,157 @@
 Interleaved, because a shared machine slows down and speeds up for seconds at a time: one call of
 each peer per round puts all of them under the same weather, and ratios hold even where times do
 not. The best of the rounds is what the code can do; the median says how disturbed the machine was.
+
+A peer that takes seconds would take hours over a whole list, so its checked call is its timing;
+one that would take longer than `HOPELESS_SECONDS`, as a part of the case foretells, is left out
+with a note. Nobody's ratio depends on how precisely such a time is known.
 """
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, field
-from time import perf_counter
+from statistics import median
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
-import numpy as np
+from benchmarks.arrays import Arrays
+from benchmarks.checks import difference
+from benchmarks.peers import OURS
+from benchmarks.results import Result, Timing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from benchmarks.cases import Case
-    from benchmarks.peers import Peer, Run
+    from benchmarks.peers import Outputs, Peer, Run
 
-SLOW_CALL_SECONDS = (
-    0.25  # a peer this slow is timed in a few rounds only: its noise is small beside it
-)
-SLOW_ROUNDS = 3
-SHORT_CALL_SECONDS = (
-    0.002  # calls shorter than this are repeated within a round to outlast the clock
-)
-MAX_REPEATS = 50
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of one call."""
-
-    best: float
-    median: float
-    rounds: int
-
-
-@dataclass(frozen=True)
-class Result:
-    """One case with one number of threads: timings by the peer's name."""
-
-    case: Case
-    threads: int
-    timings: dict[str, Timing]
-
-    @property
-    def ours(self) -> float:
-        return self.timings["poolwise"].best
-
-    def ratio(self, peer: str) -> float | None:
-        """How many times longer the peer took: above 1, poolwise is the faster."""
-        timing = self.timings.get(peer)
-        return None if timing is None else timing.best / self.ours
+SLOW_SECONDS = 1.0  # a call this slow is made twice at most
+HOPELESS_SECONDS = 20.0  # a call this slow is not made at all
+SHORT_SECONDS = 0.002  # shorter calls are repeated within a round, to outlast the clock
+SETTLE_SECONDS = 0.004  # OpenMP's threads spin this long, on the cores of whoever is timed next
+MAX_REPEATS = 100
+DIFFERS = "another answer"
 
 
 @dataclass
 class _Entry:
     run: Run
+    estimate: float
     repeats: int = 1
-    rounds: int = 1
-    slow: bool = False
     seconds: list[float] = field(default_factory=list)
 
     def measure(self) -> None:
         call = self.run.call
-        if not self.slow:
-            # Untimed: the peer before may still have threads spinning and has emptied the caches.
-            call()
+        sleep(SETTLE_SECONDS)
+        if self.estimate < SLOW_SECONDS:
+            call()  # untimed: the peer before has emptied the caches, and our workers sleep
         began = perf_counter()
         for _ in range(self.repeats):
             call()
         self.seconds.append((perf_counter() - began) / self.repeats)
 
 
-def inputs(case: Case) -> tuple[np.ndarray, np.ndarray | None]:
-    """The case's input and, for a backward, the gradient of its output: fixed by the seed."""
-    rng = np.random.default_rng(2014)
-    x = rng.standard_normal(case.shape, dtype=np.float32)
-    if case.direction == "forward":
-        return x, None
-    sizes = (n + 2 * case.padding - case.kernel for n in case.shape[2:])
-    height, width = (size // case.stride + 1 for size in sizes)
-    return x, rng.standard_normal((*case.shape[:2], height, width), dtype=np.float32)
+class Runner:
+    """Times cases one after another; keeps the arrays while the shape stays the same."""
+
+    def __init__(
+        self, peers: Sequence[Peer], isa: str, rounds: int, budget: float = float("inf")
+    ) -> None:
+        self.peers, self.isa, self.rounds, self.budget = peers, isa, rounds, budget
+        self._arrays: Arrays | None = None
+
+    def run_all(
+        self,
+        cases: Sequence[Case],
+        threads: Sequence[int],
+        note: Callable[[str], None],
+        done: Collection[tuple[str, int, str]] = (),
+    ) -> Iterator[Result]:
+        """All cases with each number of threads but those `done`; `note` is told which it is at."""
+        for number, case in enumerate(cases, 1):
+            for count in threads:
+                if (case.id, count, self.isa) in done:
+                    continue
+                note(f"[{number}/{len(cases)}] {case.id}, {count} threads")
+                result = self.run(case, count)
+                for peer, text in result.notes.items():
+                    note(f"    {peer}: {text}")
+                yield result
+
+    def run(self, case: Case, threads: int) -> Result:
+        """Times one case, for `budget` seconds after everybody has been called once."""
+        arrays, notes = self._arrays_of(case), dict[str, str]()
+        entries: dict[str, _Entry] = {}
+        ours: Outputs = ()
+        for peer in self.peers:
+            peer.set_threads(threads)
+            if case.heavy and peer.checked and peer.name != OURS:
+                foretold = _foretell(case, peer)
+                if foretold is not None and foretold > HOPELESS_SECONDS:
+                    notes[peer.name] = f"about {foretold:.0f} s a call"
+                    continue
+            run = peer.prepare(case, arrays)
+            if run is None:
+                continue
+            began = perf_counter()
+            answer = run.call()
+            entry = _Entry(run, perf_counter() - began)
+            if peer.checked:
+                outputs = run.result(answer)
+                ours = ours or outputs
+                unlike = difference(case, ours, outputs)
+                if unlike:
+                    notes[peer.name] = f"{DIFFERS}: {unlike}"
+                    continue
+            entries[peer.name] = entry
+        self._time(list(entries.values()))
+        timings = {
+            name: Timing(min(entry.seconds), median(entry.seconds), len(entry.seconds))
+            for name, entry in entries.items()
+        }
+        del entries, ours
+        gc.collect()  # the peers' outputs, before the next case needs as much
+        return Result(case, threads, self.isa, timings, notes)
+
+    def _time(self, entries: Sequence[_Entry]) -> None:
+        began = perf_counter()
+        for entry in entries:
+            if entry.estimate > SLOW_SECONDS:
+                entry.seconds.append(entry.estimate)
+            elif self.rounds > 1:
+                entry.measure()  # the first call paid for page faults and compiling: a new estimate
+                entry.estimate = entry.seconds.pop()
+                entry.repeats = max(
+                    1, min(MAX_REPEATS, round(SHORT_SECONDS / max(entry.estimate, 1e-9)))
+                )
+        for number in range(self.rounds):
+            late = perf_counter() - began > self.budget
+            for entry in entries:
+                if not entry.seconds or (entry.estimate <= SLOW_SECONDS and not late):
+                    entry.measure()
+            if late and number:
+                break
+
+    def _arrays_of(self, case: Case) -> Arrays:
+        if self._arrays is None or not self._arrays.serves(case):
+            self._arrays = None  # freed before the next are made
+            self._arrays = Arrays(case)
+        return self._arrays
 
 
-def run_case(case: Case, peers: Sequence[Peer], threads: int, rounds: int) -> Result:
-    """Times one case; raises `ValueError` if a peer's answer is not ours."""
-    x, grad = inputs(case)
-    entries: dict[str, _Entry] = {}
-    ours: np.ndarray | None = None
-    for peer in peers:
-        peer.set_threads(threads)
-        run = peer.prepare(case, x, grad)
-        if run is None:
-            continue
-        answer = run.result(run.call())  # also the first warm-up
-        if peer.checked and ours is None:
-            ours = np.array(answer)
-        elif peer.checked:
-            _check_equal(case, peer.name, ours, answer)
-        entries[peer.name] = _Entry(run)
-    for entry in entries.values():
-        _plan_rounds(entry, rounds)
-    for number in range(rounds):
-        for entry in entries.values():
-            if number < entry.rounds:
-                entry.measure()
-    timings = {
-        name: Timing(min(entry.seconds), float(np.median(entry.seconds)), len(entry.seconds))
-        for name, entry in entries.items()
-    }
-    return Result(case, threads, timings)
-
-
-def _plan_rounds(entry: _Entry, rounds: int) -> None:
-    entry.measure()  # the second warm-up, and an estimate
-    (estimate,) = entry.seconds
-    entry.seconds.clear()
-    entry.slow = estimate > SLOW_CALL_SECONDS
-    entry.rounds = min(rounds, SLOW_ROUNDS) if entry.slow else rounds
-    if rounds > 1:
-        entry.repeats = max(1, min(MAX_REPEATS, round(SHORT_CALL_SECONDS / max(estimate, 1e-9))))
-
-
-def _check_equal(case: Case, peer: str, ours: np.ndarray | None, theirs: np.ndarray) -> None:
-    assert ours is not None
-    # A maximum is one of the inputs, so it is the same bits everywhere. Sums differ in their order,
-    # by an error that grows with the number of terms: here at most all cells of a plane.
-    if case.op == "max" and case.direction == "forward":
-        equal = np.array_equal(ours, theirs)
-    else:
-        equal = ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
-    if not equal:
-        raise ValueError(f"{case.name}: {peer} and poolwise differ; nothing was timed")
-
-
-def run_cases(
-    cases: Sequence[Case],
-    peers: Sequence[Peer],
-    threads: Sequence[int],
-    rounds: int,
-    note: Callable[[str], None],
-) -> Iterator[Result]:
-    """All cases with each number of threads; `note` is told what is being measured."""
-    for count in threads:
-        for case in cases:
-            note(f"{case.name}, {count} thread{'s' if count > 1 else ''}")
-            yield run_case(case, peers, count, rounds)
+def _foretell(case: Case, peer: Peer) -> float | None:
+    """Seconds of one call, from the second call on a part of the case."""
+    part, times_longer = case.part()
+    arrays = Arrays(part)
+    run = peer.prepare(part, arrays)
+    if run is None:
+        return None
+    seconds = 0.0
+    for _ in range(2):
+        began = perf_counter()
+        run.call()
+        seconds = perf_counter() - began
+        if seconds * times_longer > 2 * HOPELESS_SECONDS:
+            break
+    return seconds * times_longer
