@@ -33,6 +33,7 @@ HOPELESS_SECONDS = 20.0  # a call this slow is not made at all
 SHORT_SECONDS = 0.002  # shorter calls are repeated within a round, to outlast the clock
 SETTLE_SECONDS = 0.004  # OpenMP's threads spin this long, on the cores of whoever is timed next
 MAX_REPEATS = 100
+LARGE_BYTES = 2**24  # collecting takes longer than a small case
 DIFFERS = "another answer"
 
 
@@ -113,7 +114,8 @@ class Runner:
             for name, entry in entries.items()
         }
         del entries, ours
-        gc.collect()  # the peers' outputs, before the next case needs as much
+        if case.bytes_moved > LARGE_BYTES:
+            gc.collect()  # what the peers still hold in cycles, before the next case needs as much
         return Result(case, threads, self.isa, timings, notes)
 
     def _time(self, entries: Sequence[_Entry]) -> None:
