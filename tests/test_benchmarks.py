@@ -93,11 +93,12 @@ def test_bytes_moved_are_those_of_input_and_output() -> None:
     assert with_indices.bytes_moved == stride_2.bytes_moved + 8 * with_indices.outputs
 
 
-def test_every_peer_that_is_installed_agrees_on_every_kind_of_case() -> None:
+def test_every_peer_that_is_installed_agrees_on_every_kind_of_case(monkeypatch) -> None:
     """At small sizes, so that a run never finds out after hours. Compiling takes too long here."""
     from benchmarks import peers, runner
 
     loaded, notes = peers.load([name for name in peers.NAMES if name not in ("compile", "jax")])
+    monkeypatch.setattr(runner, "SETTLE_SECONDS", 0)
     timed = runner.Runner(loaded, "any", rounds=1)
     done = set()
     for case in small_cases():
