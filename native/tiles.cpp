@@ -12,6 +12,7 @@ namespace {
 constexpr std::int64_t ring_bytes = 192 << 10;  // rows a unit keeps alive should stay in its caches
 constexpr std::int64_t plane_bytes = 2 << 20;   // and the pooled planes of three axes
 constexpr std::int64_t gathered = 16;
+constexpr std::int64_t rows_elements = 1024, most_rows_at_once = 8;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -72,8 +73,18 @@ void cut_rows(RowsJob& job, const Choice& choice, std::int64_t share) {
     const auto row_bytes = [&](std::int64_t count) {
         return padded_bytes(count, choice.value_bytes) + padded_bytes(count, choice.index_bytes);
     };
-    std::int64_t bytes = 6 * row_bytes(source) + padded_bytes(widest, choice.value_bytes);
-    bytes += (rows.ring + 1) * (row_bytes(length) + 2 * padded_bytes(1, 16));
+    // Short rows are reduced several at once where what comes of them waits for other rows.
+    const bool together = g.row.mode == RowMode::slide && g.row.stride == 1 && g.row.expand == 1 &&
+                          rows.step == 1 && rows.two_stack && choice.index_bytes == 0;
+    job.rows_at_once =
+        together ? std::clamp<std::int64_t>(rows_elements / source, 1, most_rows_at_once) : 1;
+    const std::int64_t at_once = job.rows_at_once;
+    std::int64_t bytes = 6 * row_bytes(source * at_once) + padded_bytes(widest, choice.value_bytes);
+    if (at_once > 1)
+        bytes += row_bytes((rows.ring + 2 * at_once) * source) + row_bytes(length);
+    else
+        bytes += (rows.ring + 1) * row_bytes(length);
+    bytes += 2 * padded_bytes(rows.ring + 2 * at_once, 16);
     bytes += row_bytes(length) + 4 * padded_bytes(length, 8);  // finishing
     if (planes.source_size > 1 || planes.ring > 1 || planes.output_size > 1)
         bytes += (planes.ring + 2) * (row_bytes(length * job.band) + 2 * padded_bytes(1, 16));

@@ -85,8 +85,9 @@ template <class Op> class RowsUnit {
             source_columns_ = (columns_ - 1) * row_.stride + (row_.kernel - 1) * row_.dilation + 1;
         }
         const std::int64_t n = source_columns_ * lanes_;
-        source_ = arena_.template row<Op>(n);
-        for (Row& t : temporary_) t = arena_.template row<Op>(n);
+        pitch_ = n;
+        source_ = arena_.template row<Op>(n * job_.rows_at_once);
+        for (Row& t : temporary_) t = arena_.template row<Op>(n * job_.rows_at_once);
         raw_ = arena_.template take<T>(larger(n, g_.source_size[2] * lanes_));
         if constexpr (Op::indexed) {
             columns_of_ = arena_.template take<I>(n);
@@ -113,15 +114,38 @@ template <class Op> class RowsUnit {
     void reduce_plane(std::int64_t d, std::int64_t first, std::int64_t last, Emit&& emit) {
         Arena mark = arena_;
         {
-            Stack<Op> stack(g_.program[1], length_, arena_);
+            Stack<Op> stack(g_.program[1], length_, arena_, job_.rows_at_once, pitch_);
+            made_from_ = made_to_ = 0;
             stack.run(
-                first, last, [&](std::int64_t h, Row slot) { return reduce_row(d, h, slot); },
+                first, last,
+                [&](std::int64_t h, Row slot) {
+                    return job_.rows_at_once > 1 ? reduce_rows(d, h, slot) : reduce_row(d, h, slot);
+                },
                 emit);
         }
         arena_ = mark;
     }
 
     // ---- along one row
+
+    // Short rows are reduced several at once, one behind the other, into as many slots: what comes
+    // of cells that are not one row's lies between the rows, and is of no account.
+    Row reduce_rows(std::int64_t d, std::int64_t h, Row slot) {
+        if (h < made_from_ || h >= made_to_) {
+            made_from_ = h;
+            made_to_ = smaller(h - h % job_.rows_at_once + job_.rows_at_once, g_.source_size[1]);
+            const std::int64_t count = made_to_ - h;
+            const Row first = source_;
+            for (std::int64_t r = 0; r < count; ++r) {
+                source_ = first.at(r * pitch_);
+                const Row row = read_row(d, h + r);
+                if (row.v != source_.v) copy_run(source_.v, row.v, pitch_);
+            }
+            source_ = first;
+            slide(source_, slot, row_.kernel, (count - 1) * pitch_ + length_, row_.dilation);
+        }
+        return slot;
+    }
 
     POOLWISE_APART Row reduce_row(std::int64_t d, std::int64_t h, Row slot) {
         const Row source = read_row(d, h);
@@ -238,7 +262,7 @@ template <class Op> class RowsUnit {
     POOLWISE_APART void slide_row(Row source, Row target) {
         const std::int64_t s = row_.stride, k = row_.kernel, d = row_.dilation;
         if (s == 1) {
-            slide(source, target, k, columns_, d);
+            slide(source, target, k, length_, d);
         } else if (d == 1) {
             const std::int64_t q = k / s, r = k % s;
             if (k <= s || k <= 4) {  // every tap at once: no stride-1 result is ever made
@@ -247,7 +271,7 @@ template <class Op> class RowsUnit {
             }
             fold(source, temporary_[0], columns_ - 1 + q, s);
             if (r == 0) {
-                slide(temporary_[0], target, q, columns_, 1, 1);
+                slide(temporary_[0], target, q, length_, 1, 1);
                 return;
             }
             fold(source.at(q * s * lanes_), temporary_[1], columns_, r);
@@ -258,12 +282,12 @@ template <class Op> class RowsUnit {
                 return;
             }
             // The ladder below needs temporaries of its own.
-            slide(temporary_[0], target, q, columns_, 1, 2);
+            slide(temporary_[0], target, q, length_, 1, 2);
             const Row both[2] = {target, tail};
             join_rows<Op, 2>(target, both, length_);
         } else {
             const std::int64_t dense_columns = (columns_ - 1) * s + 1;
-            slide(source, temporary_[3], k, dense_columns, d);
+            slide(source, temporary_[3], k, dense_columns * lanes_, d);
             for (std::int64_t c = 0; c < columns_; ++c)
                 for (std::int64_t l = 0; l < lanes_; ++l)
                     Op::put(target, c * lanes_ + l, Op::get(temporary_[3], c * s * lanes_ + l));
@@ -315,11 +339,11 @@ template <class Op> class RowsUnit {
         }
     }
 
-    // target[c] = `width` cells of source from c on, `step` apart. Temporaries from `spare` on are
-    // free.
-    POOLWISE_APART void slide(Row source, Row target, std::int64_t width, std::int64_t columns,
+    // target[n] = `width` cells of source from n on, `step` columns apart, for `count` elements.
+    // Temporaries from `spare` on are free.
+    POOLWISE_APART void slide(Row source, Row target, std::int64_t width, std::int64_t count,
                               std::int64_t step, int spare = 0) {
-        const std::int64_t count = columns * lanes_, shift = step * lanes_;
+        const std::int64_t shift = step * lanes_;
         Row taps[rows_joined];
         if (width <= 5) {
             for (std::int64_t t = 0; t < width; ++t) taps[t] = source.at(t * shift);
@@ -374,6 +398,7 @@ template <class Op> class RowsUnit {
     Finish<Op> finish_;
     Loader<T> loader_;
     std::int64_t band_, lanes_, column_, columns_, length_, low_, source_columns_;
+    std::int64_t pitch_ = 0, made_from_ = 0, made_to_ = 0;
     Row source_, temporary_[4];
     T* raw_;
     I* columns_of_ = nullptr;

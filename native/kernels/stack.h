@@ -12,17 +12,41 @@
 namespace poolwise::POOLWISE_ISA {
 namespace {
 
+// longer[n] = prefix, row; target[n] = suffix, longer
+template <class Op>
+POOLWISE_APART void join_onto(typename Op::Row target, typename Op::Row suffix,
+                              typename Op::Row longer, typename Op::Row prefix,
+                              typename Op::Row row, std::int64_t count) {
+    POOLWISE_LANES
+    for (std::int64_t n = 0; n < count; ++n) {
+        const typename Op::Element e = Op::join(Op::get(prefix, n), Op::get(row, n));
+        Op::put(longer, n, e);
+        Op::put(target, n, Op::join(Op::get(suffix, n), e));
+    }
+}
+
 template <class Op> class Stack {
     using Row = typename Op::Row;
 
   public:
-    Stack(const RowProgram& program, std::int64_t length, Arena& arena)
-        : p_(program), length_(length) {
-        rows_ = arena.take<Row>(p_.ring);
-        slots_ = arena.take<Row>(p_.ring);
-        if (p_.ring > 1)
-            for (std::int64_t r = 0; r < p_.ring; ++r) slots_[r] = arena.template row<Op>(length);
+    // Where rows are made `at_once`, their slots lie `pitch` apart, and aligned, so that as many
+    // rows never wrap around.
+    Stack(const RowProgram& program, std::int64_t length, Arena& arena, std::int64_t at_once = 1,
+          std::int64_t pitch = 0)
+        : p_(program), length_(length), ring_(ring_of(program, at_once)) {
+        rows_ = arena.take<Row>(ring_);
+        slots_ = arena.take<Row>(ring_);
+        if (at_once > 1) {
+            const Row block = arena.template row<Op>(ring_ * pitch);
+            for (std::int64_t r = 0; r < ring_; ++r) slots_[r] = block.at(r * pitch);
+        } else if (p_.ring > 1) {
+            for (std::int64_t r = 0; r < ring_; ++r) slots_[r] = arena.template row<Op>(length);
+        }
         if (p_.two_stack) prefix_buffer_ = arena.template row<Op>(length);
+    }
+
+    static std::int64_t ring_of(const RowProgram& program, std::int64_t at_once) {
+        return (program.ring + 2 * at_once - 2) / at_once * at_once;
     }
 
     // produce(row, slot) -> where that row now lies (slot, or the input itself);
@@ -65,11 +89,16 @@ template <class Op> class Stack {
                     prefix_ = Row{};
                     for (std::int64_t j = split; j < pushed; ++j) extend_prefix(j);
                 }
-                for (; pushed < w.stop; ++pushed) {
+                for (; pushed < w.stop - 1; ++pushed) {
                     push(base, pushed, produce);
                     extend_prefix(pushed);
                 }
                 emit(w, [&](Row target) {
+                    const bool last = pushed < w.stop;
+                    if (last) push(base, pushed++, produce);
+                    if (last && prefix_.v)  // as both of the below, in one pass
+                        return extend_and_join(target, at(w.start), at(w.stop - 1));
+                    if (last) extend_prefix(w.stop - 1);
                     Joiner<Op> joiner(target, length_);
                     joiner.add(at(w.start));
                     if (w.stop > split) joiner.add(prefix_);
@@ -87,10 +116,10 @@ template <class Op> class Stack {
     }
 
   private:
-    Row& at(std::int64_t j) { return rows_[j % p_.ring]; }
+    Row& at(std::int64_t j) { return rows_[j % ring_]; }
 
     template <class Produce> void push(std::int64_t base, std::int64_t j, Produce&& produce) {
-        at(j) = produce(base + j * p_.step, slots_[j % p_.ring]);
+        at(j) = produce(base + j * p_.step, slots_[j % ring_]);
     }
 
     template <class Produce> void single(const RowWindow& w, Row target, Produce&& produce) {
@@ -102,8 +131,8 @@ template <class Op> class Stack {
     void make_suffixes(std::int64_t start, std::int64_t split) {
         for (std::int64_t j = split - 2; j >= start; --j) {
             const Row both[2] = {at(j), at(j + 1)};
-            join_rows<Op, 2>(slots_[j % p_.ring], both, length_);
-            at(j) = slots_[j % p_.ring];
+            join_rows<Op, 2>(slots_[j % ring_], both, length_);
+            at(j) = slots_[j % ring_];
         }
     }
 
@@ -118,8 +147,14 @@ template <class Op> class Stack {
         prefix_ = prefix_buffer_;
     }
 
+    // The prefix takes one more row, and the window is what it then makes with the suffix.
+    void extend_and_join(Row target, Row suffix, Row row) {
+        join_onto<Op>(target, suffix, prefix_buffer_, prefix_, row, length_);
+        prefix_ = prefix_buffer_;
+    }
+
     const RowProgram& p_;
-    std::int64_t length_;
+    std::int64_t length_, ring_;
     Row* rows_;
     Row* slots_;
     Row prefix_buffer_{}, prefix_{};

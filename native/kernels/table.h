@@ -74,6 +74,7 @@ struct RowsJob {
     const LpRule* lp = nullptr;
     std::int64_t groups = 1, lane_blocks = 1, lane_block = 1;
     std::int64_t column_tiles = 1, column_tile = 1, bands = 1, band = 1;
+    std::int64_t rows_at_once = 1;   // reduced along themselves
     std::int64_t scratch_bytes = 0;  // each thread's
 };
 
