@@ -1,4 +1,4 @@
-"""The command `poolwise`: embed, explain, info."""
+"""The command `poolwise`: compare, embed, explain, info."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from poolwise.cli.compare import compare
 from poolwise.cli.embed import embed
 from poolwise.cli.explain import explain
 from poolwise.cli.info import info, print_version
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 app.command()(embed)
 app.command()(explain)
+app.command()(compare)
 app.command()(info)
 
 
@@ -29,4 +31,4 @@ def poolwise(
         typer.Option("--version", callback=print_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Pooling for convolutional networks: images to vectors, and what a pooling reads."""
+    """Pooling for convolutional networks: images to vectors, what a pooling reads, which one suits."""
