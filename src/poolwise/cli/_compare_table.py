@@ -11,8 +11,12 @@ from poolwise.compare.report import headline, seed_text, table_row
 
 _COLOURS = {"supported": "green", "contradicted": "red", "unknown": "yellow", "not asked": "dim"}
 # A terminal narrower than this gets no cost columns; a pipe gets all.
-_WIDE = 110
-_PIPE_WIDTH = 140
+_WIDE = 140
+_PIPE_WIDTH = 150
+_LEGEND = (
+    "error at the images' own size; right answers at smaller and larger sizes; answers that small "
+    "shifts leave; differences and p are paired by seed"
+)
 
 
 def print_table(outcome: Outcome) -> None:
@@ -24,23 +28,25 @@ def print_table(outcome: Outcome) -> None:
     wide = console.width >= _WIDE
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("method", justify="left", no_wrap=True)
-    names = ["error %", "95 %", "against baseline", "p (Holm)"]
-    names += [f"right % {size}" for size in comparison.baseline.accuracies if size != "native"]
-    names += ["same if shifted %"]
+    names = ["error %", "95 %", "to baseline", "95 %", "p (Holm)"]
+    names += [f"{size} %" for size in comparison.baseline.accuracies if size != "native"]
+    names += ["shifted %"]
     if wide:
         names += ["train s", "infer ms", "pool %", "KiB", "parameters"]
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for k, row in enumerate(comparison.rows):
         texts = table_row(k, row)
-        against = f"{texts['difference']}  {texts['difference_interval']}".strip()
-        cells = [texts["name"], texts["error"], texts["interval"], against, texts["p"]]
+        cells = [texts[key] for key in ("name", "error", "interval", "difference")]
+        cells += [texts["difference_interval"], texts["p"]]
         cells += [texts["sizes"][size] for size in row.accuracies if size != "native"]
         cells += [texts["consistency"]]
         if wide:
             cells += [texts[key] for key in ("train", "inference", "share", "memory", "parameters")]
         table.add_row(*cells, style="bold" if k == comparison.best else "")
     console.print(table)
+    console.print()
+    console.print(_LEGEND, style="dim")
     console.print()
     console.print(headline(comparison), markup=False)
     console.print()

@@ -31,4 +31,4 @@ def poolwise(
         typer.Option("--version", callback=print_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Pooling for convolutional networks: images to vectors, what a pooling reads, which one suits."""
+    """Pooling for convolutional networks: images to vectors, what a pooling reads, which suits."""

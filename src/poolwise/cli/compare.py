@@ -1,8 +1,8 @@
-"""`poolwise compare`: arguments in, a table and an exit status out; the work is `poolwise.compare`.
+"""`poolwise compare`: arguments in, table and exit status out; the work is `poolwise.compare`.
 
-Exit status: 0 all went well; 1 the comparison is done, but some files could not be read; 2 it cannot
-be carried out as asked; 3 the output could not be written; 130 stopped by Ctrl-C (143 by SIGTERM),
-and the same command goes on.
+Exit status: 0 all went well; 1 the comparison is done, but some files could not be read; 2 it
+cannot be carried out as asked; 3 the output could not be written; 130 stopped by Ctrl-C (143 by
+SIGTERM), and the same command goes on.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import typer
 _EXTRAS = {
     "demo": ("pillow", "pyarrow", "rich", "typer", "scikit-image", "matplotlib"),
     "onnx": ("onnxruntime", "onnx"),
+    "compare": ("torch", "scipy", "scikit-learn", "jinja2"),
 }
 
 

@@ -7,8 +7,8 @@ from poolwise.embed import MissingExtraError
 _LIBRARIES = {"torch": "PyTorch", "scipy": "SciPy", "matplotlib": "matplotlib", "jinja2": "Jinja2"}
 
 try:
-    from poolwise.compare.experiment import Outcome, compare
     from poolwise.compare.dataset import Dataset
+    from poolwise.compare.experiment import Outcome, compare
     from poolwise.compare.export import load_model
     from poolwise.compare.methods import Method, parse_pools
     from poolwise.compare.progress import Progress

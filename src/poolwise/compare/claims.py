@@ -198,7 +198,8 @@ def judge(methods: Sequence[Method], wrong: Sequence[Wrong]) -> list[Verdict]:
 
 def _difference(better: Wrong, worse: Wrong, sizes: Sequence[str]) -> NDArray[np.float64]:
     """(seeds, images), averaged over test sizes."""
-    return np.mean([better[size] - worse[size] for size in sizes], axis=0)
+    apart = np.array([better[size] - worse[size] for size in sizes])
+    return np.asarray(apart.mean(axis=0), float)
 
 
 def _verdict(
@@ -253,7 +254,7 @@ def p_text(p: float) -> str:
 
 
 def _compared(claim: Claim, found: Estimate) -> str:
-    """``max pooling errs on 1.2 points more images than mean pooling``."""
+    """``max pooling gave 1.2 points more error than mean pooling``."""
     if found.mean == 0:
         return f"{claim.better} and {claim.worse} err alike"
     word = "less" if found.mean < 0 else "more"
@@ -281,7 +282,7 @@ def _unknown(claim: Claim, found: Estimate, p: float | None, needed: int | None)
         tail = f"; an interval takes at least {LEAST_SEEDS} seeds"
         return f"{text}{tail}{_more(needed)}."
     if found.mean == 0 and found.sd == 0:
-        return f"{text}, answer for answer: on these images they are the same, and more seeds will not part them."
+        return f"{text}, answer for answer: on these images they are the same."
     assert found.low is not None
     assert found.high is not None
     shown = f"({span(found.low, found.high)}{', ' + p_text(p) if p is not None else ''})"
@@ -289,7 +290,8 @@ def _unknown(claim: Claim, found: Estimate, p: float | None, needed: int | None)
         return f"{text} {shown}."
     if needed is None:
         return f"{text} {shown}. A difference so small would take more than {MOST_SEEDS} seeds."
-    return f"{text} {shown}. It would take about {needed} seeds, if the difference is what it looks like here."
+    guess = f"It would take about {needed} seeds, if the difference is what it looks like here"
+    return f"{text} {shown}. {guess}."
 
 
 def _more(needed: int | None) -> str:

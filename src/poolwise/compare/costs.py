@@ -1,8 +1,8 @@
 """What a method costs: inference time, pooling's share of it, memory kept for training, parameters.
 
-Measured after the runs, in one process and on one thread, all methods in turn in every round, so
-that one busy moment does not decide; the best round of each counts. (Training time is counted
-during the runs, as CPU time.)
+Measured after the runs, in one process and on one thread, all methods in turn in every round; of
+each image the best round counts, so that busy moments of the machine do not decide. (Training time
+is counted during the runs, as CPU time.)
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from poolwise.compare.dataset import Dataset
@@ -47,23 +49,23 @@ def measure(
     by_area = sorted(data.images, key=lambda image: image[0].size)
     middling = as_tensor(by_area[len(by_area) // 2], options.device)
     stopwatches = [_Stopwatch(net.to(options.device), options.device) for net in nets]
-    best = [(float("inf"), 0.0)] * len(nets)
+    best = np.full((len(nets), 3, len(images)), np.inf)
     with one_thread(), torch.inference_mode():
         for _ in range(_ROUNDS):
             for k, (method, watch) in enumerate(zip(methods, stopwatches, strict=True)):
-                best[k] = min(best[k], watch.run(images, method.fit, data.side))
+                best[k] = np.minimum(best[k], watch.run(images, method.fit, data.side))
     kept = [
         _training_bytes(net, fitted(middling, method.fit, data.side))
         for method, net in zip(methods, nets, strict=True)
     ]
     return [
         Costs(
-            inference_ms=1e3 * seconds / len(images),
-            pooling_share=share,
+            inference_ms=1e3 * float(whole.mean()),
+            pooling_share=float(pooling.sum() / network.sum()),
             training_bytes=memory,
             parameters=sum(p.numel() for p in net.parameters()),
         )
-        for (seconds, share), memory, net in zip(best, kept, nets, strict=True)
+        for (whole, network, pooling), memory, net in zip(best, kept, nets, strict=True)
     ]
 
 
@@ -85,25 +87,26 @@ class _Stopwatch:
     def _leave(self, module: nn.Module, args: object, out: object) -> None:
         self.pooling += self._now() - self._began
 
-    def run(self, images: Sequence[Tensor], fit: str, side: int) -> tuple[float, float]:
-        """Seconds for all images, and the share of pooling in the network's time."""
-        began = self._now()
-        for image in images:
+    def run(self, images: Sequence[Tensor], fit: str, side: int) -> NDArray[np.float64]:
+        """(3, images) seconds: with resizing and no hooks; the network watched; its poolings."""
+        seconds = np.zeros((3, len(images)))
+        for k, image in enumerate(images):
+            began = self._now()
             self.net([fitted(image, fit, side)])
-        seconds = self._now() - began
-        ready = [fitted(image, fit, side) for image in images]
+            seconds[0, k] = self._now() - began
         handles = []
         for module in poolings(self.net):
             handles.append(module.register_forward_pre_hook(self._enter))
             handles.append(module.register_forward_hook(self._leave))
-        self.pooling = 0.0
-        began = self._now()
-        for image in ready:
-            self.net([image])
-        watched = self._now() - began
+        for k, image in enumerate(images):
+            ready = fitted(image, fit, side)
+            self.pooling = 0.0
+            began = self._now()
+            self.net([ready])
+            seconds[1:, k] = self._now() - began, self.pooling
         for handle in handles:
             handle.remove()
-        return seconds, self.pooling / watched
+        return seconds
 
 
 def poolings(net: Net) -> list[nn.Module]:

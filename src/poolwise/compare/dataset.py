@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from statistics import median
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,13 +50,14 @@ class Dataset:
     @cached_property
     def side(self) -> int:
         """The square that crop and warp make: the median side of the training images."""
-        sides = [n for i in self.train for n in self.images[i].shape[1:]]
+        sides: list[int] = [n for i in self.train for n in self.images[i].shape[1:]]
         return max(1, round(median(sides)))
 
     def fingerprint(self) -> str:
         """Changes when anything does that a result depends on."""
         digest = sha256(repr(self.classes).encode())
-        for array in (self.labels, self.train, self.test, *self.images):
+        arrays: list[NDArray[Any]] = [self.labels, self.train, self.test, *self.images]
+        for array in arrays:
             digest.update(repr((array.shape, array.dtype.str)).encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()

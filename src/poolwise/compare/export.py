@@ -97,7 +97,7 @@ def _layer(graph: _Graph, module: nn.Module, x: str) -> str:
             weight = graph.constant(module.weight.detach().numpy(), np.float32)
             assert module.bias is not None
             bias = graph.constant(module.bias.detach().numpy(), np.float32)
-            return graph.add("Conv", x, weight, bias, pads=[int(module.padding[0])] * 4)  # type: ignore[arg-type]
+            return graph.add("Conv", x, weight, bias, pads=[int(module.padding[0])] * 4)
         case nn.ReLU():
             return graph.add("Relu", x)
         case nn.MaxPool2d():
@@ -124,12 +124,13 @@ def _powers(graph: _Graph, module: nn.LPPool2d, x: str) -> str:
     In ceil mode, zeros to the right and below fill the windows that it cuts off; they add nothing,
     and a mean over a full window times its cells is a sum.
     """
-    size, stride = int(module.kernel_size), int(module.stride or module.kernel_size)  # type: ignore[arg-type,call-overload]
+    window = _window(module)
+    size, stride = window["kernel_shape"][0], window["strides"][0]
     power = graph.constant(float(module.norm_type), np.float32)
     if module.ceil_mode:
         x = graph.add("Pad", x, graph.constant([0, 0, 0, 0, 0, 0, stride - 1, stride - 1]))
     powers = graph.add("Pow", graph.add("Abs", x), power)
-    means = graph.add("AveragePool", powers, kernel_shape=[size] * 2, strides=[stride] * 2)
+    means = graph.add("AveragePool", powers, **window)
     sums = graph.add("Mul", means, graph.constant(float(size * size), np.float32))
     return graph.add("Pow", sums, graph.constant(1 / float(module.norm_type), np.float32))
 
@@ -188,7 +189,8 @@ def save_onnx(path: Path, net: Net, run: Run, data: Dataset) -> None:
     weight = graph.constant(net.classify.weight.detach().numpy(), np.float32)
     bias = graph.constant(net.classify.bias.detach().numpy(), np.float32)
     graph.add("Gemm", vector, weight, bias, transB=1, output="scores")
-    channels, classes = net.features[-2].out_channels, len(data.classes)
+    bins = run.method.head.bins
+    channels, classes = net.classify.in_features // bins, len(data.classes)
     described = helper.make_graph(
         graph.nodes,
         "poolwise_compare",

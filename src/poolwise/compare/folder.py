@@ -91,8 +91,8 @@ def read_folder(
     images, labels, train, test = made
     if not len(train) or not len(test):
         raise CompareError(
-            f"{printable(str(folder))} has too few images: {len(train)} to train on and {len(test)} "
-            "to test; two different images of each class are the least"
+            f"{printable(str(folder))} has too few images: {len(train)} to train on, "
+            f"{len(test)} to test; two different images of each class are the least"
         )
     grey = sum(_is_grey(image) for image in images)
     if 0 < grey < len(images):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -21,6 +23,7 @@ from torch import Tensor
 import poolwise.torch as pt
 from poolwise.compare.dataset import Dataset
 from poolwise.compare.methods import Body, Method
+from poolwise.compare.statistics import ALPHA
 from poolwise.compare.summary import Comparison
 from poolwise.compare.train import Net, as_tensor, body_pool, fitted
 
@@ -33,7 +36,7 @@ _VARIABLES = {
     GOOD: "--good",
     BAD: "--bad",
 }
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9,
     "font.family": "sans-serif",
@@ -58,6 +61,8 @@ _STYLE = {
 _WIDTH = 4.6
 _ROW = 0.27
 _MOST_BODIES = 5
+_COLUMNS = 3
+_WINNER = "#ff7a1a"
 
 
 def errors(comparison: Comparison) -> str:
@@ -66,7 +71,7 @@ def errors(comparison: Comparison) -> str:
         figure, axes = _rows(comparison)
         for k, row in enumerate(comparison.rows):
             each = 100 * (1 - np.array(row.accuracies["native"]))
-            axes.plot(each, np.full(len(each), k), "o", ms=3, color=MUTED, alpha=0.45, mew=0)
+            axes.plot(each, np.full(len(each), k + 0.3), "o", ms=3, color=MUTED, mew=0)
             colour = ACCENT if k == comparison.best else INK
             low, high = row.error.low, row.error.high
             if low is not None and high is not None:
@@ -84,7 +89,7 @@ def differences(comparison: Comparison) -> str:
         for k, row in enumerate(comparison.rows[1:]):
             found = row.difference
             assert found is not None
-            sure = row.p_corrected is not None and row.p_corrected < 0.05
+            sure = row.p_corrected is not None and row.p_corrected < ALPHA
             colour = (GOOD if found.mean < 0 else BAD) if sure else MUTED
             if found.low is not None and found.high is not None:
                 axes.plot([100 * found.low, 100 * found.high], [k, k], color=colour, lw=1.6)
@@ -114,25 +119,20 @@ def error_against_time(comparison: Comparison) -> str:
 
 
 def sizes(comparison: Comparison) -> str:
-    """Accuracy at half, own and one and a half size: a line per method, those that stand out named."""
+    """Accuracy at each test size: a line per method, in the table's numbers."""
     with mpl.rc_context({**_STYLE, "axes.grid.axis": "y", "ytick.labelcolor": MUTED}):
         figure = Figure(figsize=(_WIDTH, 3.2))
         axes = figure.subplots()
         names = list(comparison.baseline.accuracies)
-        for k, row in enumerate(comparison.rows):
+        ends = [100 * row.accuracy(names[-1]) for row in comparison.rows]
+        for k, (row, label_at) in enumerate(zip(comparison.rows, _apart(ends), strict=True)):
             plain = k not in (0, comparison.best) and not row.method.multi
             colour = MUTED if plain else ACCENT if k == comparison.best else INK
             values = [100 * row.accuracy(name) for name in names]
-            style = "--" if row.method.multi and k != comparison.best else "-"
+            style = "--" if row.method.multi else "-"
             axes.plot(values, style, marker="o", ms=4, color=colour, lw=0.8 if plain else 1.6)
-            axes.annotate(
-                str(k + 1),
-                (len(names) - 1, values[-1]),
-                (6, -3),
-                textcoords="offset points",
-                color=colour,
-                fontsize=8,
-            )
+            place = (len(names) - 0.92, label_at)
+            axes.annotate(str(k + 1), place, color=colour, fontsize=8, va="center")
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.2, len(names) - 0.7)
         axes.set_ylabel("right answers, %")
@@ -141,59 +141,76 @@ def sizes(comparison: Comparison) -> str:
 
 @torch.inference_mode()
 def winners(data: Dataset, net: Net, methods: Sequence[Method]) -> str:
-    """One test image, a map of it, what each body pooling keeps of it, and the pyramid's winners.
+    """One test image, a map of it, what each body pooling keeps of it, and the head's bins.
 
     All poolings are shown on the same map, from the baseline's first convolution, so what differs
     is the pooling.
     """
-    image = data.images[_telling_image(data)]
+    index = _ordinary_image(data)
     first = methods[0]
-    seen = fitted(as_tensor(image, "cpu"), first.fit, data.side)
+    seen = fitted(as_tensor(data.images[index], "cpu"), first.fit, data.side)
     maps = net.features[:2](seen[None])
     channel = int(maps[0].std((1, 2)).argmax())
     one = maps[:, channel : channel + 1]
+    last = net.features(seen[None])[0]
+    strongest = last[int(last.std((1, 2)).argmax())]
     bodies = list(dict.fromkeys(method.body for method in methods))[:_MOST_BODIES]
-    last = net.features(seen[None])
-    strongest = int(last[0].amax((1, 2)).argmax())
+    pictures: list[tuple[str, Any, Callable[[Axes], None]]] = [
+        ("the image", data.images[index].transpose(1, 2, 0), _nothing),
+        ("a map of it", one[0, 0], _nothing),
+    ]
+    for body in bodies:
+        if body.kind == "max":
+            mark = partial(_mark_winners, one=one, body=body)
+            pictures.append((f"{body}: winners", one[0, 0], mark))
+        pictures.append((f"{body}: kept", body_pool(body)(one)[0, 0], _nothing))
+    pictures.append(("a last map", strongest, _nothing))
+    mark = partial(_mark_bins, last=strongest, method=first)
+    pictures.append((f"{first.head}: bins", strongest, mark))
     with mpl.rc_context({**_STYLE, "axes.grid": False, "axes.titlesize": 8}):
-        aspect = image.shape[1] / image.shape[2]
-        height = (len(bodies) + 2) * min(1.5, max(0.7, 1.45 * aspect)) + 0.25 * len(bodies) + 0.6
+        rows = -(-len(pictures) // _COLUMNS)
+        aspect = data.images[index].shape[1] / data.images[index].shape[2]
+        height = rows * (1.45 * min(max(aspect, 0.4), 1.6) + 0.25)
         figure = Figure(figsize=(_WIDTH, height))
-        grid = figure.subplots(len(bodies) + 2, 2)
-        label = data.classes[data.labels[_telling_image(data)]]
-        _show(grid[0, 0], image.transpose(1, 2, 0), f"test image: {label}"[:34])
-        _show(grid[0, 1], one[0, 0], "its map after the first convolution")
-        for row, body in zip(grid[1:-1], bodies, strict=True):
-            _show(row[0], one[0, 0], f"{body}: {_who(body)}")
-            _mark_winners(row[0], one, body)
-            _show(row[1], body_pool(body)(one)[0, 0], f"{body}: what is kept")
-        _show(grid[-1, 0], last[0, strongest], "a map after the last convolution")
-        _show(grid[-1, 1], last[0, strongest], f"{first.head}: bins and their winners")
-        _mark_bins(grid[-1, 1], last[0, strongest], first)
+        grid = figure.subplots(rows, _COLUMNS, squeeze=False).flat
+        for axes in grid:
+            axes.set_axis_off()
+        for axes, (title, picture, mark_on) in zip(grid, pictures, strict=False):
+            axes.imshow(np.asarray(picture), cmap="viridis", interpolation="nearest")
+            axes.set_title(title)
+            mark_on(axes)
         return _svg(figure, "winners", "Feature maps of one test image under each pooling")
 
 
-def _telling_image(data: Dataset) -> int:
-    """The test image with the most contrast among the larger half."""
+def _ordinary_image(data: Dataset) -> int:
+    """Of the larger half of the test images, the one of middling contrast."""
     by_area = sorted(data.test, key=lambda i: data.images[i].size)
-    larger = by_area[len(by_area) // 2 :]
-    return int(max(larger, key=lambda i: float(data.images[i].std())))
+    larger = sorted(by_area[len(by_area) // 2 :], key=lambda i: float(data.images[i].std()))
+    return int(larger[len(larger) // 2])
 
 
-def _who(body: Body) -> str:
-    return "winners" if body.kind == "max" else "every cell counts"
+def _nothing(axes: Axes) -> None:
+    pass
+
+
+def _apart(values: Sequence[float]) -> list[float]:
+    """Where labels of these values can stand without covering each other, in their order."""
+    gap = max((max(values) - min(values)) / 14, 1e-9)
+    order = np.argsort(values)
+    placed = np.array(values, float)
+    for before, k in pairwise(order):
+        placed[k] = max(placed[k], placed[before] + gap)
+    return list(placed - (placed.mean() - np.mean(values)))
 
 
 def _mark_winners(axes: Axes, one: Tensor, body: Body) -> None:
-    if body.kind != "max":
-        return
+    """A dot on every cell that wins a window; windows of nothing but zeros have no dot."""
     layer: Any = body_pool(body)
-    _, indices = pt.max_pool2d(
+    values, indices = pt.max_pool2d(
         one, layer.kernel_size, layer.stride, layer.padding, 1, layer.ceil_mode, True
     )
-    places = indices.unique().numpy()
-    rows, columns = np.divmod(places, one.shape[-1])
-    axes.plot(columns, rows, ".", ms=2.2, color="#e8590c", mew=0)
+    rows, columns = np.divmod(indices[values > 0].numpy(), one.shape[-1])
+    axes.plot(columns, rows, "o", ms=1.8, color=_WINNER, mew=0)
 
 
 def _mark_bins(axes: Axes, last: Tensor, method: Method) -> None:
@@ -209,13 +226,7 @@ def _mark_bins(axes: Axes, last: Tensor, method: Method) -> None:
         _, indices = pt.adaptive_max_pool2d(last[None, None], level, return_indices=True)
         rows, columns = np.divmod(indices.flatten().numpy(), width)
         size = 3 + 6 / level
-        axes.plot(columns, rows, "o", ms=size, mfc="none", mec="#e8590c", mew=1)
-
-
-def _show(axes: Axes, picture: Any, title: str) -> None:
-    axes.imshow(np.asarray(picture), cmap="viridis", interpolation="nearest")
-    axes.set_title(title)
-    axes.set_axis_off()
+        axes.plot(columns, rows, "o", ms=size, mfc="none", mec=_WINNER, mew=1)
 
 
 def _rows(comparison: Comparison, first: int = 0) -> tuple[Figure, Axes]:

@@ -11,7 +11,7 @@ from poolwise.compare.claims import p_text, span
 from poolwise.compare.dataset import Dataset
 from poolwise.compare.options import Options
 from poolwise.compare.runs import SHIFTS
-from poolwise.compare.statistics import LEAST_SEEDS, Estimate
+from poolwise.compare.statistics import ALPHA, LEAST_SEEDS, Estimate
 from poolwise.compare.summary import Comparison, Row
 from poolwise.compare.train import TEST_SCALES, TRAIN_SCALES, Net
 
@@ -50,7 +50,8 @@ def render(comparison: Comparison, data: Dataset, options: Options, net: Net) ->
         ),
         (
             "What is kept of one image",
-            "Orange dots are the cells that win: all others get no gradient.",
+            "All poolings on one map. Orange: the cells that win; the others get no gradient. For "
+            "means and lp every cell counts.",
             plots.winners(data, net, options.pools),
         ),
     ]
@@ -123,24 +124,17 @@ def headline(comparison: Comparison) -> str:
             f"{best.method} errs least: {percent(best.error.mean)} %, "
             f"against {percent(base.error.mean)} % for the baseline, {base.method}."
         )
-    better = [
-        row
-        for row in comparison.rows[1:]
-        if _sure(row) and row.difference and row.difference.mean < 0
-    ]
-    worse = [
-        row
-        for row in comparison.rows[1:]
-        if _sure(row) and row.difference and row.difference.mean > 0
-    ]
+    better, worse = ([row for row in comparison.rows if _sure(row, sign)] for sign in (-1, 1))
     if base.error.n < LEAST_SEEDS:
         return f"{text} {base.error.n} seeds are too few to say whether that is more than chance."
-    text += f" Surely better than the baseline: {_names(better)}. Surely worse: {_names(worse)}."
-    return text
+    found = f"better: {_names(better)}; worse: {_names(worse)}"
+    return f"{text} Beyond chance (p < {ALPHA:g}, corrected), {found}."
 
 
-def _sure(row: Row) -> bool:
-    return row.p_corrected is not None and row.p_corrected < 0.05
+def _sure(row: Row, sign: int) -> bool:
+    """Whether a row differs from the baseline in this direction, beyond chance."""
+    found, p = row.difference, row.p_corrected
+    return found is not None and p is not None and p < ALPHA and found.mean * sign > 0
 
 
 def _names(rows: list[Row]) -> str:
@@ -150,13 +144,11 @@ def _names(rows: list[Row]) -> str:
 def seed_text(comparison: Comparison) -> str:
     """What the intervals are about."""
     n = comparison.baseline.error.n
-    few = (
-        ""
-        if n >= LEAST_SEEDS
-        else f" With {n} seed{'s' if n > 1 else ''} no interval can be given; {LEAST_SEEDS} are the least."
+    seeds = f"{n} seed{'s' if n > 1 else ''}"
+    text = (
+        f"{seeds}: each is another start of the weights and another order of the training images, "
+        "the same for all methods. The images and their split are the same for all seeds."
     )
-    return (
-        f"{n} seed{'s' if n > 1 else ''}: each is another start of the weights and another order of "
-        "the training images, the same for all methods. The images and their split are the same for "
-        f"all seeds.{few}"
-    )
+    if n < LEAST_SEEDS:
+        text += f" From {seeds} no interval can be given; {LEAST_SEEDS} are the least."
+    return text

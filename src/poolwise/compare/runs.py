@@ -40,7 +40,7 @@ _SHORTEST_FOR_SHIFTS = 8
 _FORWARD = 3
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Asked to stop between two steps."""
 
 

@@ -22,7 +22,7 @@ from poolwise.compare.dataset import Dataset
 from poolwise.compare.errors import CompareError, CompareInterrupt
 from poolwise.compare.options import Options
 from poolwise.compare.progress import Progress
-from poolwise.compare.runs import Result, Run, Stopped, carry_out, load_result, work_of
+from poolwise.compare.runs import Result, Run, StoppedError, carry_out, load_result, work_of
 from poolwise.embed.interrupt import StopSignals
 
 _TICK = 0.1
@@ -62,7 +62,7 @@ def carry_out_all(
                 _in_processes(missing, data, options, folder, jobs, stop, keep, progress)
             else:
                 _here(missing, data, options, folder, stop, keep, progress)
-        except Stopped:
+        except StoppedError:
             finished = sum(result is not None for result in results.values())
             number = stop.signal or signal.SIGINT
             raise CompareInterrupt(number, finished, len(runs)) from None
@@ -83,7 +83,7 @@ def _here(
 ) -> None:
     def advance(work: int) -> None:
         if stop.stopped():
-            raise Stopped
+            raise StoppedError
         progress.advance(work)
 
     for run in runs:
@@ -113,7 +113,7 @@ def _in_processes(
             for future in done:
                 keep(waiting.pop(future), future.result())
             if stop.stopped():
-                raise Stopped
+                raise StoppedError
     except BrokenProcessPool:
         raise CompareError(
             "a training process was killed, most likely because memory ran out: fewer --jobs, a "
@@ -142,7 +142,7 @@ def _work(run: Run) -> Result:
     def advance(more: int) -> None:
         nonlocal done, told
         if stopping.is_set():
-            raise Stopped
+            raise StoppedError
         done += more
         if time.monotonic() - told >= _REPORT_SECONDS:
             work.put(done)
