@@ -172,7 +172,7 @@ def winners(data: Dataset, net: Net, methods: Sequence[Method]) -> str:
         aspect = data.images[index].shape[1] / data.images[index].shape[2]
         height = rows * (1.45 * min(max(aspect, 0.4), 1.6) + 0.25)
         figure = Figure(figsize=(_WIDTH, height))
-        grid = figure.subplots(rows, _COLUMNS, squeeze=False).flat
+        grid = list(figure.subplots(rows, _COLUMNS, squeeze=False).flat)
         for axes in grid:
             axes.set_axis_off()
         for axes, (title, picture, mark_on) in zip(grid, pictures, strict=False):
@@ -234,7 +234,7 @@ def _rows(comparison: Comparison, first: int = 0) -> tuple[Figure, Axes]:
     rows = comparison.rows[first:]
     figure = Figure(figsize=(_WIDTH, 0.75 + _ROW * max(len(rows), 1)))
     axes = figure.subplots()
-    names = [f"{row.method.short}  {k}" for k, row in enumerate(rows, first + 1)]
+    names = [f"{k} {row.method.short}" for k, row in enumerate(rows, first + 1)]
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     return figure, axes

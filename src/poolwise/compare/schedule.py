@@ -2,7 +2,8 @@
 
 Processes rather than threads: a small network's steps are mostly Python. They are started afresh
 (spawned), as torch's threads do not survive a fork. Ctrl-C reaches every process of a terminal, so
-workers ignore it; the parent hears it and sets an event that they look at after every step.
+workers are born deaf to it; the parent hears it and sets an event that they look at after every
+step.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +107,8 @@ def _in_processes(
     shared = (data, options, folder, stopping, work)
     workers = ProcessPoolExecutor(min(jobs, len(runs)), spawn, _begin, shared)
     try:
-        waiting: dict[Future[Result], Run] = {workers.submit(_work, run): run for run in runs}
+        with _deaf_children():
+            waiting = {workers.submit(_work, run): run for run in runs}
         while waiting:
             done, _ = wait(waiting, _TICK, FIRST_COMPLETED)
             while not work.empty():
@@ -122,6 +125,19 @@ def _in_processes(
     finally:
         stopping.set()
         workers.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes started inside are never interrupted; for this one the signal only waits."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # What a worker process was given when it started.
