@@ -17,7 +17,10 @@ from typer.testing import CliRunner
 from poolwise.cli.app import app
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/semantics.md", "docs/methods.md", "docs/embed.md", "docs/torch.md")
+PAGES = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("compare", "embed", "methods", "semantics", "torch")),
+)
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
