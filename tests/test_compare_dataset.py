@@ -164,3 +164,29 @@ def test_folders_that_cannot_be_compared(tmp_path: Path, make, message: str) -> 
     with pytest.raises(CompareError) as caught:
         read(tmp_path / "data")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": [np.zeros((3, 4, 4))] * 4}, "uint8 arrays (3, height, width), not float64"),
+        ({"images": [np.zeros((4, 4), np.uint8)] * 4}, "not uint8 (4, 4)"),
+        ({"labels": np.zeros(3, np.int64)}, "4 images and 3 labels"),
+        ({"labels": np.full(4, 2)}, "indices into two classes"),
+        ({"train": np.arange(3)}, "none in common"),
+        ({"test": np.arange(0)}, "must have images"),
+    ],
+)
+def test_a_set_of_ones_own_must_fit_together(change: dict, message: str) -> None:
+    fields = {
+        "name": "mine",
+        "classes": ("a", "b"),
+        "images": [np.zeros((3, 4, 4), np.uint8)] * 4,
+        "labels": np.array([0, 1, 0, 1]),
+        "train": np.arange(2),
+        "test": np.arange(2, 4),
+    }
+    Dataset(**fields)
+    with pytest.raises(CompareError) as caught:
+        Dataset(**{**fields, **change})
+    assert message in str(caught.value)

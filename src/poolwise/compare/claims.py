@@ -245,7 +245,17 @@ def span(low: float, high: float) -> str:
     >>> span(-0.02, 0.005)
     '−2.0 to +0.5'
     """
-    return f"{100 * low:+.1f} to {100 * high:+.1f}".replace("-", "−")
+    return f"{signed(low)} to {signed(high)}"
+
+
+def signed(share: float) -> str:
+    """A share as signed points, and nothing as plain 0.
+
+    >>> signed(0.012), signed(-0.0001)
+    ('+1.2', '0.0')
+    """
+    text = f"{100 * share:+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
 
 
 def p_text(p: float) -> str:

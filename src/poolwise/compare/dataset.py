@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from poolwise.compare.errors import CompareError
+
 Pixels = NDArray[np.uint8]
 
 
@@ -36,6 +38,11 @@ class Dataset:
         What a reader has to know about this set: what was left out, merged, or cannot be tested.
     failures : tuple of (path, reason)
         Files that could not be read.
+
+    Raises
+    ------
+    CompareError
+        If the parts do not fit together.
     """
 
     name: str
@@ -46,6 +53,19 @@ class Dataset:
     test: NDArray[np.int64]
     notes: tuple[str, ...] = ()
     failures: tuple[tuple[str, str], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for image in self.images:
+            if image.dtype != np.uint8 or image.ndim != 3 or len(image) != 3 or not image.size:
+                found = f"{image.dtype} {image.shape}"
+                raise CompareError(f"images must be uint8 arrays (3, height, width), not {found}")
+        if len(self.labels) != len(self.images):
+            counts = f"{len(self.images)} images and {len(self.labels)} labels"
+            raise CompareError(f"every image needs a label: there are {counts}")
+        if not len(self.train) or not len(self.test) or np.intersect1d(self.train, self.test).size:
+            raise CompareError("train and test must have images, and none in common")
+        if len(self.classes) < 2 or not np.isin(self.labels, range(len(self.classes))).all():
+            raise CompareError("labels must be indices into two classes or more")
 
     @cached_property
     def side(self) -> int:

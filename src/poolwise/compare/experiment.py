@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -178,9 +180,11 @@ def _write(
     runs = list_runs(data, options)
     best = next(r for r in runs if (r.method, r.seed) == (best_method, comparison.best_seed))
     net = load_net(folder / RUNS_FOLDER, best, data, options)
-    export.save_model(folder / "best.pt", net, best, data, options)
-    export.save_onnx(folder / "best.onnx", net, best, data)
-    difference = export.largest_difference(folder / "best.onnx", net)
+    with _moved_to(folder / "best.pt") as path:
+        export.save_model(path, net, best, data, options)
+    with _moved_to(folder / "best.onnx") as path:
+        export.save_onnx(path, net, best, data)
+        difference = export.largest_difference(path, net)
     comparison = replace(comparison, onnx_difference=difference)
     write_atomically(folder / "results.csv", to_csv(comparison, results))
     write_atomically(folder / "results.json", comparison.to_json())
@@ -188,3 +192,14 @@ def _write(
     shown = load_net(folder / RUNS_FOLDER, first, data, options)
     write_atomically(folder / "report.html", report.render(comparison, data, options, shown))
     return comparison
+
+
+@contextmanager
+def _moved_to(path: Path) -> Iterator[Path]:
+    """A name to write under; the file is moved to ``path`` if nothing went wrong."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from poolwise.compare import plots
-from poolwise.compare.claims import p_text, span
+from poolwise.compare.claims import p_text, signed, span
 from poolwise.compare.dataset import Dataset
 from poolwise.compare.options import Options
 from poolwise.compare.runs import SHIFTS
@@ -80,7 +80,7 @@ def table_row(number: int, row: Row) -> dict[str, Any]:
         "interval": _interval(row.error),
         "difference": _signed(row.difference),
         "difference_interval": _difference_interval(row.difference),
-        "p": "" if row.p_corrected is None else p_text(row.p_corrected).removeprefix("p = "),
+        "p": "" if row.p_corrected is None else p_text(row.p_corrected)[2:].removeprefix("= "),
         "sizes": {size: percent(row.accuracy(size)) for size in row.accuracies},
         "consistency": "–" if consistency is None else percent(consistency),
         "train": f"{row.train_seconds:.1f}",
@@ -103,7 +103,7 @@ def _interval(found: Estimate) -> str:
 
 
 def _signed(found: Estimate | None) -> str:
-    return "baseline" if found is None else f"{100 * found.mean:+.1f}".replace("-", "−")
+    return "baseline" if found is None else signed(found.mean)
 
 
 def _difference_interval(found: Estimate | None) -> str:
