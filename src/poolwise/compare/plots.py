@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 import poolwise.torch as pt
@@ -124,14 +125,14 @@ def sizes(comparison: Comparison) -> str:
         figure = Figure(figsize=(_WIDTH, 3.2))
         axes = figure.subplots()
         names = list(comparison.baseline.accuracies)
-        ends = [100 * row.accuracy(names[-1]) for row in comparison.rows]
-        for k, (row, label_at) in enumerate(zip(comparison.rows, _apart(ends), strict=True)):
+        right = np.array([[100 * row.accuracy(n) for n in names] for row in comparison.rows])
+        labels_at = _apart(right[:, -1], float(np.ptp(right)) / 24)
+        for k, (row, values) in enumerate(zip(comparison.rows, right, strict=True)):
             plain = k not in (0, comparison.best) and not row.method.multi
             colour = MUTED if plain else ACCENT if k == comparison.best else INK
-            values = [100 * row.accuracy(name) for name in names]
             style = "--" if row.method.multi else "-"
             axes.plot(values, style, marker="o", ms=4, color=colour, lw=0.8 if plain else 1.6)
-            place = (len(names) - 0.92, label_at)
+            place = (len(names) - 0.92, labels_at[k])
             axes.annotate(str(k + 1), place, color=colour, fontsize=8, va="center")
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.2, len(names) - 0.7)
@@ -193,14 +194,13 @@ def _nothing(axes: Axes) -> None:
     pass
 
 
-def _apart(values: Sequence[float]) -> list[float]:
+def _apart(values: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
     """Where labels of these values can stand without covering each other, in their order."""
-    gap = max((max(values) - min(values)) / 14, 1e-9)
-    order = np.argsort(values)
-    placed = np.array(values, float)
-    for before, k in pairwise(order):
+    placed = values.copy()
+    for before, k in pairwise(np.argsort(values)):
         placed[k] = max(placed[k], placed[before] + gap)
-    return list(placed - (placed.mean() - np.mean(values)))
+    placed += float(values.mean() - placed.mean())
+    return placed
 
 
 def _mark_winners(axes: Axes, one: Tensor, body: Body) -> None:
