@@ -113,9 +113,7 @@ def digits() -> Dataset:
         labels=labels,
         train=train,
         test=np.setdiff1d(order, train),
-        notes=(
-            "all images are 8 × 8: what crop, warp and multi-size training are for is not here",
-        ),
+        notes=("all images are 8 × 8, so crop and warp change nothing at that size",),
     )
 
 
