@@ -12,7 +12,7 @@ namespace {
 constexpr std::int64_t ring_bytes = 192 << 10;  // rows a unit keeps alive should stay in its caches
 constexpr std::int64_t plane_bytes = 2 << 20;   // and the pooled planes of three axes
 constexpr std::int64_t gathered = 16;
-constexpr std::int64_t rows_elements = 1024, most_rows_at_once = 8;
+constexpr std::int64_t rows_elements = 512, most_rows_at_once = 8;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -185,6 +185,8 @@ bool suits_direct(const WindowForm& form, bool winners) {
 namespace {
 
 constexpr std::int64_t widest_sheet = 2048, narrow_sheet = 24;
+// Measured: from 7 x 7 on the copies of the direct kernel are cheaper than gates.
+constexpr std::int64_t most_sheet_taps = 5;
 
 // Elements the sheet kernel can read and write: the accumulator's, 16-bit floats, small integers
 // whose means are floats.
@@ -210,7 +212,8 @@ bool suits_sheet(const DirectJob& job) {
     const std::int64_t x = item_size(job.x_dtype), y = item_size(job.y_dtype);
     if (job.winners != WinnerForm::none || !sheet_dtypes(job.x_dtype, job.y_dtype, job.divide) ||
         form.size[0] != 1 || form.taps[0] != 1 || form.size[2] > widest_sheet ||
-        layout.lanes != 1 || layout.batch_rank > 1)
+        form.taps[1] > most_sheet_taps || form.taps[2] > most_sheet_taps || layout.lanes != 1 ||
+        layout.batch_rank > 1)
         return false;
     const bool dense = layout.x_axis[2] == x && layout.y_axis[2] == y &&
                        (form.size[1] == 1 || layout.x_axis[1] == form.size[2] * x) &&

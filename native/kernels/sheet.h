@@ -263,6 +263,8 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
               const After& after) const {
         if (row_count == 3)
             down_by<Gated, 3>(out, rows, row_count, count, after);
+        else if (row_count == 5)
+            down_by<Gated, 5>(out, rows, row_count, count, after);
         else
             down_by<Gated, 0>(out, rows, row_count, count, after);
     }
@@ -305,6 +307,7 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
             along<decltype(stride)::value, decltype(known)::value, 1>(out, &row, 1, count, ahead,
                                                                       behind, Keep{});
         };
+        if (stride_ == 1 && taps_ == 5) return by(Width<1>{}, Width<5>{});
         if (stride_ == 1)
             return taps_ == 3 ? by(Width<1>{}, Width<3>{}) : by(Width<1>{}, Width<0>{});
         return taps_ == 3 ? by(Width<2>{}, Width<3>{}) : by(Width<2>{}, Width<0>{});
