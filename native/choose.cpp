@@ -8,19 +8,20 @@ namespace poolwise {
 
 namespace {
 
-Accumulator same_as(Dtype dtype) {
+// Where values of a dtype are compared: rarer integers share the kernels of the next wider ones.
+Choice choose_extreme(Operation operation, Dtype dtype) {
     switch (dtype) {
-        case Dtype::float64: return Accumulator::float64;
-        case Dtype::int8: return Accumulator::int8;
-        case Dtype::int16: return Accumulator::int16;
-        case Dtype::int32: return Accumulator::int32;
-        case Dtype::int64: return Accumulator::int64;
+        case Dtype::float64: return {operation, Accumulator::float64, 8, 0};
+        case Dtype::int8:
+        case Dtype::int16: return {operation, Accumulator::int16, 2, 0};
+        case Dtype::uint16:
+        case Dtype::int32: return {operation, Accumulator::int32, 4, 0};
+        case Dtype::uint32:
+        case Dtype::int64: return {operation, Accumulator::int64, 8, 0};
         case Dtype::uint8:
-        case Dtype::boolean: return Accumulator::uint8;
-        case Dtype::uint16: return Accumulator::uint16;
-        case Dtype::uint32: return Accumulator::uint32;
-        case Dtype::uint64: return Accumulator::uint64;
-        default: return Accumulator::float32;
+        case Dtype::boolean: return {operation, Accumulator::uint8, 1, 0};
+        case Dtype::uint64: return {operation, Accumulator::uint64, 8, 0};
+        default: return {operation, Accumulator::float32, 4, 0};
     }
 }
 
@@ -92,8 +93,7 @@ Choice choose(const Reducer& reducer, Dtype x, Dtype y, bool indexed, std::int64
             const bool least = reducer.kind == ReducerKind::min;
             if (indexed)
                 return choose_winner(least ? Operation::argmin : Operation::argmax, x, cells);
-            const std::int64_t bytes = std::max<std::int64_t>(item_size(x), is_floating(x) ? 4 : 1);
-            return {least ? Operation::min : Operation::max, same_as(x), bytes, 0};
+            return choose_extreme(least ? Operation::min : Operation::max, x);
         }
         case ReducerKind::lp: {  // Σ|x|^p, or max |x|, in double
             const Operation operation = std::isinf(reducer.p) ? Operation::max : Operation::sum;

@@ -191,7 +191,8 @@ constexpr std::int64_t most_sheet_taps = 5;
 // Elements the sheet kernel can read and write: the accumulator's, 16-bit floats, small integers
 // whose means are floats.
 bool sheet_dtypes(Dtype x, Dtype y, bool divide) {
-    if (is_sixteen_bit_float(x) || x == y) return x == y;
+    if (is_sixteen_bit_float(x) || x == Dtype::float32 || x == Dtype::float64) return x == y;
+    if (x == y) return x == Dtype::int16 || x == Dtype::uint8 || x == Dtype::boolean;
     return divide && y == Dtype::float32 && (x == Dtype::uint8 || x == Dtype::int16);
 }
 

@@ -62,13 +62,10 @@ void fill_table(KernelTable& table) {
     table.isa = compiled_isa();
     offer_values<float>(table, Accumulator::float32);
     offer_values<double>(table, Accumulator::float64);
-    offer_values<std::int8_t>(table, Accumulator::int8);
     offer_values<std::int16_t>(table, Accumulator::int16);
     offer_values<std::int32_t>(table, Accumulator::int32);
     offer_values<std::int64_t>(table, Accumulator::int64);
     offer_values<std::uint8_t>(table, Accumulator::uint8);
-    offer_values<std::uint16_t>(table, Accumulator::uint16);
-    offer_values<std::uint32_t>(table, Accumulator::uint32);
     offer_values<std::uint64_t>(table, Accumulator::uint64);
     offer_sum<float>(table, Accumulator::float32);
     offer_sum<double>(table, Accumulator::float64);

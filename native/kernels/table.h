@@ -13,17 +13,14 @@ namespace poolwise {
 enum class Accumulator : std::uint8_t {
     float32,
     float64,
-    int8,
     int16,
     int32,
     int64,
     uint8,
-    uint16,
-    uint32,
     uint64,
     int128,
 };
-inline constexpr int accumulator_count = 11;
+inline constexpr int accumulator_count = 8;
 
 enum class Operation : std::uint8_t { max, min, sum, argmax, argmin };
 inline constexpr int operation_count = 5;

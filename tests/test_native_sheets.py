@@ -1,0 +1,145 @@
+"""Small windows over dense planes, whole maps and means of integers, in every width and dtype.
+
+What is laid out otherwise takes other kernels, and small arrays the reference, so each answer has
+somebody else to agree with: maxima to the bit, signs of zero among them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import ml_dtypes
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import poolwise as pw
+from poolwise import Windows, reducers, reference
+
+DTYPES = ["float32", "float64", "float16", "bfloat16", "uint8", "int16", "int8", "uint16", "int32"]
+WINDOWS = {
+    "2x2/2": Windows.sliding(2),
+    "3x3/1": Windows.sliding(3, 1, 1),
+    "3x3/2": Windows.sliding(3, 2, 1),
+    "5x5/1": Windows.sliding(5, 1, 2),
+    "2x2/1": Windows.sliding(2, 1),
+    "1x3": Windows.sliding((1, 3), 1, (0, 1)),
+    "3x1": Windows.sliding((3, 1), 1, (1, 0)),
+    "4x4/2": Windows.sliding(4, 2, 1),
+    "2x3/2": Windows.sliding((2, 3), 2, (1, 1)),
+    "3x3/3": Windows.sliding(3, 3),
+    "5x3/2,1": Windows.sliding((5, 3), (2, 1), (2, 1)),
+    "without padding": Windows.sliding(3, 1),
+    "whole": Windows.whole(),
+}
+# Small planes, several at once; rows of every kind; bands of one plane; one plane alone.
+SHAPES = [(5, 7, 7), (3, 14, 14), (2, 9, 30), (3, 40, 64), (2, 33, 112), (1, 5, 3), (400, 7, 7)]
+
+
+def values(shape: tuple[int, ...], dtype: np.dtype, special: bool) -> NDArray:
+    rng = np.random.default_rng(math.prod(shape))
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return rng.integers(max(limits.min, -9999), min(limits.max, 9999), shape).astype(dtype)
+    x = (rng.standard_normal(shape) * 20).astype(dtype)
+    if special:  # NaN, both zeros next to each other, and nothing above -inf
+        for value, share in ((np.nan, 0.01), (-0.0, 0.1), (0.0, 0.1), (-np.inf, 0.05)):
+            x[rng.random(shape) < share] = value
+    return x
+
+
+def same_bits(a: NDArray, b: NDArray) -> bool:
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    signs = np.signbit(a) == np.signbit(b)
+    return bool(np.all((np.isnan(a) & np.isnan(b)) | ((a == b) & signs)))
+
+
+def other_way(x: NDArray, windows: Windows, reducer: str) -> NDArray:
+    made = getattr(reducers, reducer)
+    if x.size < 4000:
+        plan = windows.over(x.shape[-2:])
+        return reference.forward(x, plan.grids[0], made, (1, 2), made.result_dtype(x.dtype))
+    return pw.pool(np.asfortranarray(x), windows, made)
+
+
+@pytest.mark.parametrize("special", [False, True], ids=["plain", "special"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("windows", WINDOWS)
+def test_dense_planes(windows: str, dtype: str, special: bool) -> None:
+    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    for shape in SHAPES:
+        x = values(shape, kind, special)
+        try:
+            WINDOWS[windows].over(shape[1:])
+        except ValueError:
+            continue  # a window wider than the map
+        for reducer in ("max", "min"):
+            y = pw.pool(x, WINDOWS[windows], reducer)
+            assert same_bits(y, other_way(x, WINDOWS[windows], reducer)), (shape, reducer)
+        y = pw.pool(x, WINDOWS[windows], "mean")
+        expected = other_way(x, WINDOWS[windows], "mean")
+        if kind.kind in "iu":
+            assert np.array_equal(y, expected), shape
+        else:
+            close = {"float32": 1e-5, "float64": 1e-12, "float16": 2e-3, "bfloat16": 2e-2}[dtype]
+            np.testing.assert_allclose(
+                y.astype(np.float64), expected.astype(np.float64), rtol=close, atol=20 * close
+            )
+
+
+@pytest.mark.parametrize("reducer", ["max", "min", "mean"])
+def test_every_width_and_offset(reducer: str) -> None:
+    rng = np.random.default_rng(3)
+    memory = rng.standard_normal(2 * 9 * 80 + 16).astype(np.float32)
+    for width in range(1, 81):
+        for offset in (0, 1, 3):  # rows that begin anywhere in a register
+            x = memory[offset : offset + 18 * width].reshape(2, 9, width)
+            for windows in (Windows.sliding(3, 1, 1), Windows.sliding(2, 2, 1), Windows.whole()):
+                if width == 1 and windows == Windows.sliding(2, 2, 1):
+                    continue
+                y = pw.pool(x, windows, reducer)
+                np.testing.assert_allclose(
+                    y, pw.pool(np.asfortranarray(x), windows, reducer), rtol=1e-5, atol=1e-6
+                )
+
+
+@pytest.mark.parametrize("cells", [1, 7, 8, 31, 32, 33, 49, 64, 100, 1024, 1025, 5000])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "uint8", "int16"])
+def test_whole_maps_of_every_length(cells: int, dtype: str) -> None:
+    x = values((3, 1, cells), np.dtype(dtype), special=False)
+    assert np.array_equal(pw.pool(x, Windows.whole(), "max")[:, 0, 0], x.max(axis=(1, 2)))
+    assert np.array_equal(pw.pool(x, Windows.whole(), "min")[:, 0, 0], x.min(axis=(1, 2)))
+    mean = pw.pool(x, Windows.whole(), "mean")[:, 0, 0]
+    close = 1e-3 if dtype == "float16" else 1e-6
+    np.testing.assert_allclose(
+        mean.astype(np.float64), x.mean(axis=(1, 2), dtype=np.float64), rtol=close, atol=20 * close
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
+@pytest.mark.parametrize(
+    "windows",
+    [Windows.whole(), Windows.adaptive(3), Windows.adaptive(9), Windows.pyramid((1, 2, 4))],
+)
+@pytest.mark.parametrize("axes", [(1, 2), (0, 1), (0, 2)], ids=["planes", "lanes", "between"])
+def test_gradients_of_bins(windows: Windows, axes: tuple[int, int], dtype: str) -> None:
+    x = np.random.default_rng(1).standard_normal((13, 7, 40)).astype(dtype)
+    y, pullback = pw.pool_vjp(x, windows, "mean", axes=axes)
+    dy = np.random.default_rng(2).standard_normal(y.shape).astype(dtype)
+    moved = np.moveaxis(x, axes, (1, 2)).astype(np.float64)
+    wide = np.moveaxis(dy, axes, (1, 2)) if dy.ndim == 3 else np.moveaxis(dy, axes[0], 1)
+    plan = windows.over(moved.shape[1:])
+    expected, at = np.zeros_like(moved), 0
+    for grid in plan.grids:
+        bins = math.prod(grid.output_shape)
+        part = wide[:, at : at + bins] if plan.flat else wide
+        part = part.reshape(len(moved), *grid.output_shape).astype(np.float64)
+        expected += reference.backward(part, moved, grid, reducers.mean, (1, 2))
+        at += bins
+    coarse = 4e-3 if dtype == "float16" else 1e-5
+    np.testing.assert_allclose(
+        np.moveaxis(pullback(dy), axes, (1, 2)).astype(np.float64),
+        expected,
+        rtol=coarse,
+        atol=coarse,
+    )
