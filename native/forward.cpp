@@ -190,7 +190,8 @@ class Forward {
     bool add_whole(const ForwardJob& in, const Choice& choice) {
         const Plan& plan = *in.plan;
         constexpr std::int64_t most = std::int64_t(1) << 53;  // what doubles count exactly
-        if (plan.grid_count() != 1 || in.winners || plan.largest_divisor(0) > most || kind_.reducer.kind == ReducerKind::lp ||
+        if (plan.grid_count() != 1 || in.winners || plan.largest_divisor(0) > most ||
+            kind_.reducer.kind == ReducerKind::lp ||
             kernels().whole[choice.row()][choice.column()] == nullptr)
             return false;
         WholeJob job;
