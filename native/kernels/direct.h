@@ -203,7 +203,9 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
                          std::int64_t oh, bool apart) {
         if (apart && !flat_) {
             join_lanes<Exact>(rows, row_count, {out, nullptr});
-            if (job_.divide) divider_.divide(od, oh, out);
+            if constexpr (divides) {
+                if (job_.divide) divider_.divide(od, oh, out);
+            }
             return;
         }
         const auto finish = [&](const auto& after) {
@@ -214,7 +216,7 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
             else
                 join_values<Op, Exact, true>(out, rows, row_count, length_, after);
         };
-        if constexpr (!Op::watched && floating<T>) {
+        if constexpr (divides) {
             if (job_.divide) return divider_.with(od, oh, finish);
         }
         finish(Keep{});
@@ -412,6 +414,7 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
     }
 
     static constexpr std::int64_t bytes = sizeof(T);
+    static constexpr bool divides = !Op::watched && !Op::indexed && floating<T>;
 
     Loader<T> loader_;
     Storer<T> storer_;

@@ -39,20 +39,6 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
                  f_.count[1] == f_.size[1] && plane_ <= small_cells;
     }
 
-    // The type, as a value.
-    struct Entry {
-        static void make(const DirectJob& job, std::int64_t unit, char* scratch) {
-            SheetUnit(job, unit, scratch).run();
-        }
-        static std::int64_t scratch_bytes(const DirectJob& job) {
-            char* const base = reinterpret_cast<char*>(64);
-            SheetUnit sheet(job, 0, base);
-            sheet.take_scratch();
-            return sheet.arena_.next - base;
-        }
-    };
-    static Entry at() { return {}; }
-
     void run() {
         take_scratch();
         fill_scratch();
@@ -63,6 +49,13 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
         if constexpr (Op::watched) {
             if (any_lane(seen_)) DirectUnit<Careful>(job_, unit_, scratch_).run_exactly();
         }
+    }
+
+    static std::int64_t scratch_bytes(const DirectJob& job) {
+        char* const base = reinterpret_cast<char*>(64);
+        SheetUnit first(job, 0, base);
+        first.take_scratch();
+        return first.arena_.next - base;
     }
 
   private:
@@ -367,8 +360,10 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
             n += lanes;
         }
         if constexpr (Op::watched) {  // the last cells, which no first tap sees
-            if (pad > 0) copied(rows, how_many, count * Stride - pad, ahead, end);
-            for (int r = 0; r < how_many && pad > 0; ++r) seen(Op::load(ends_[r]));
+            for (std::int64_t c = count * Stride - pad; c < count * Stride; c += lanes) {
+                copied(rows, how_many, c, ahead, end);
+                for (int r = 0; r < how_many; ++r) seen(Op::load(ends_[r]));
+            }
             seen_ |= seen.lanes;
         }
     }

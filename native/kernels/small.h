@@ -6,8 +6,13 @@
 namespace poolwise::POOLWISE_ISA {
 namespace {
 
-// visit(unit of the sheet kernel) for an operation and the job's dtypes, of which the driver says
-// only what stands here.
+// A type, handed over as a value.
+template <class Unit> struct Of {
+    typedef Unit Type;
+};
+
+// visit(Of<the sheet kernel's unit>) for an operation and the job's dtypes: those that the driver
+// calls a sheet.
 template <class Op, class Visit> void with_sheet(const DirectJob& job, Visit&& visit) {
     using T = typename Op::Value;
     if constexpr (Op::indexed) {
@@ -15,34 +20,37 @@ template <class Op, class Visit> void with_sheet(const DirectJob& job, Visit&& v
     } else if constexpr (same<T, float> && Op::watched) {
         constexpr bool least = Op::least;
         if (job.x_dtype == Dtype::float16)
-            visit(SheetUnit<PickBits<Half, least>, Op, Half, Half>::at());
+            visit(Of<SheetUnit<PickBits<Half, least>, Op, Half, Half>>{});
         else if (job.x_dtype == Dtype::bfloat16)
-            visit(SheetUnit<PickBits<Brain, least>, Op, Brain, Brain>::at());
+            visit(Of<SheetUnit<PickBits<Brain, least>, Op, Brain, Brain>>{});
         else
-            visit(SheetUnit<Op, Op, float, float>::at());
+            visit(Of<SheetUnit<Op, Op, float, float>>{});
     } else if constexpr (same<T, float>) {
         switch (job.x_dtype) {
-            case Dtype::float16: return visit(SheetUnit<Op, Op, Half, Half>::at());
-            case Dtype::bfloat16: return visit(SheetUnit<Op, Op, Brain, Brain>::at());
-            case Dtype::uint8: return visit(SheetUnit<Op, Op, std::uint8_t, float>::at());
-            case Dtype::int16: return visit(SheetUnit<Op, Op, std::int16_t, float>::at());
-            default: return visit(SheetUnit<Op, Op, float, float>::at());
+            case Dtype::float16: return visit(Of<SheetUnit<Op, Op, Half, Half>>{});
+            case Dtype::bfloat16: return visit(Of<SheetUnit<Op, Op, Brain, Brain>>{});
+            case Dtype::uint8: return visit(Of<SheetUnit<Op, Op, std::uint8_t, float>>{});
+            case Dtype::int16: return visit(Of<SheetUnit<Op, Op, std::int16_t, float>>{});
+            default: return visit(Of<SheetUnit<Op, Op, float, float>>{});
         }
     } else {
-        visit(SheetUnit<Op, Op, T, T>::at());
+        visit(Of<SheetUnit<Op, Op, T, T>>{});
     }
 }
 
 template <class Op> void direct_unit(const DirectJob& job, std::int64_t unit, char* scratch) {
     if (!job.sheet) return DirectUnit<Op>(job, unit, scratch).run();
-    with_sheet<Op>(job, [&](auto entry) { decltype(entry)::make(job, unit, scratch); });
+    with_sheet<Op>(job, [&](auto of) {
+        typedef typename decltype(of)::Type Unit;
+        Unit(job, unit, scratch).run();
+    });
 }
 template <class Op> std::int64_t direct_scratch(const DirectJob& job) {
     // A unit with NaN is done again by the direct kernel, in the same memory.
     std::int64_t bytes = DirectUnit<Op>::scratch_bytes(job);
     if (job.sheet)
         with_sheet<Op>(
-            job, [&](auto entry) { bytes = larger(bytes, decltype(entry)::scratch_bytes(job)); });
+            job, [&](auto of) { bytes = larger(bytes, decltype(of)::Type::scratch_bytes(job)); });
     return bytes;
 }
 
