@@ -131,7 +131,7 @@ def test_unreadable_grey_tiny_and_lonely_images_are_said(photos: Path) -> None:
     data = read(photos)
     assert sorted(Path(path).name for path, _ in data.failures) == ["broken.png", "notes.txt"]
     for text in (
-        "1 files beside the class folders",
+        ": 1 file",
         "2 files could not be read",
         "1 of 19 images are grey",
         "1 images have a side below 8 pixels",
@@ -190,3 +190,30 @@ def test_a_set_of_ones_own_must_fit_together(change: dict, message: str) -> None
     with pytest.raises(CompareError) as caught:
         Dataset(**{**fields, **change})
     assert message in str(caught.value)
+
+
+def pictures(folder: Path, count: int, seed: int) -> None:
+    for k in range(count):
+        picture(folder / f"{k}.png", 100 * seed + k)
+
+
+def test_a_validation_half_is_tested_on_and_what_lies_beside_is_named(tmp_path: Path) -> None:
+    for seed, where in enumerate(("Train/a", "Train/b", "val/a", "val/b", "more/c")):
+        pictures(tmp_path / where, 3, seed)
+    data = read(tmp_path)
+    assert data.classes == ("a", "b")
+    assert (len(data.train), len(data.test)) == (6, 6)
+    assert "left out, beside Train/ and val/: more" in said(data)
+
+
+def test_half_a_split_says_which_half_is_missing(tmp_path: Path) -> None:
+    pictures(tmp_path / "train" / "a", 2, 1)
+    pictures(tmp_path / "train" / "b", 2, 2)
+    with pytest.raises(CompareError, match="no test/ or val/"):
+        read(tmp_path)
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    pictures(tmp_path / "train", 4, 1)
+    pictures(tmp_path / "plane", 4, 2)
+    assert read(tmp_path).classes == ("plane", "train")

@@ -28,6 +28,8 @@ from poolwise.embed.sources import ImageFile, list_images, printable
 
 TEST_SHARE = 0.25
 _LAYOUT = "DATA holds one folder of images per class, or train/ and test/ with such folders"
+# What a half of a split is called; a validation half is tested on where there is no test half.
+_TRAIN, _TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 
 
 class _Part:
@@ -66,9 +68,9 @@ def read_folder(
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise CompareError(f"{printable(str(folder))} {what}. {_LAYOUT}")
-    given = (folder / "train").is_dir() and (folder / "test").is_dir()
-    roots = [folder / "train", folder / "test"] if given else [folder]
     notes: list[str] = []
+    roots = _halves(folder, notes) or [folder]
+    given = len(roots) == 2
     failures: list[tuple[str, str]] = []
     listed = [_list(root, notes) for root in roots]
     total = sum(len(files) for files in listed)
@@ -117,12 +119,47 @@ def read_folder(
     )
 
 
+def _halves(folder: Path, notes: list[str]) -> list[Path] | None:
+    """The folders to train and to test on, or None where images are to be split here.
+
+    A class may be called ``train`` too: a half of a split holds folders, not images.
+    """
+    found = {p.name.lower(): p for p in sorted(folder.iterdir()) if _holds_folders(p)}
+    train, test = (
+        next((found[name] for name in names if name in found), None) for names in (_TRAIN, _TEST)
+    )
+    if train is None or test is None:
+        there, missing = (train, "test/ or val/") if train else (test, "train/")
+        if there is None:
+            return None
+        if any(p.is_dir() and p != there for p in folder.iterdir() if not p.name.startswith(".")):
+            return None  # classes, one of which happens to be called so
+        raise CompareError(
+            f"{printable(str(folder))} has {there.name}/ with folders in it, but no {missing}. "
+            f"{_LAYOUT}"
+        )
+    others = [p for p in folder.iterdir() if p not in (train, test) and not p.name.startswith(".")]
+    if others:
+        names = ", ".join(sorted(printable(p.name) for p in others)[:3])
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        notes.append(f"left out, beside {train.name}/ and {test.name}/: {names}{more}")
+    return [train, test]
+
+
+def _holds_folders(path: Path) -> bool:
+    if not path.is_dir():
+        return False
+    shown = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    return any(entry.is_dir() for entry in shown)
+
+
 def _list(root: Path, notes: list[str]) -> list[tuple[str, ImageFile]]:
     """(class, file) of every file below a class folder."""
     entries = sorted(root.iterdir(), key=lambda path: path.name)
     loose = [path for path in entries if path.is_file() and not path.name.startswith(".")]
     if loose:
-        notes.append(f"{len(loose)} files beside the class folders of {root.name}/ are left out")
+        files = "1 file" if len(loose) == 1 else f"{len(loose)} files"
+        notes.append(f"left out, beside the class folders of {root.name}/: {files}")
     folders = [path for path in entries if path.is_dir() and not path.name.startswith(".")]
     return [(printable(path.name), file) for path in folders for file in list_images([path])]
 

@@ -151,10 +151,10 @@ def winners(data: Dataset, net: Net, methods: Sequence[Method]) -> str:
     first = methods[0]
     seen = fitted(as_tensor(data.images[index], "cpu"), first.fit, data.side)
     maps = net.features[:2](seen[None])
-    channel = int(maps[0].std((1, 2)).argmax())
+    channel = int(maps[0].std((1, 2), correction=0).argmax())
     one = maps[:, channel : channel + 1]
     last = net.features(seen[None])[0]
-    strongest = last[int(last.std((1, 2)).argmax())]
+    strongest = last[int(last.std((1, 2), correction=0).argmax())]
     bodies = list(dict.fromkeys(method.body for method in methods))[:_MOST_BODIES]
     pictures: list[tuple[str, Any, Callable[[Axes], None]]] = [
         ("the image", data.images[index].transpose(1, 2, 0), _nothing),

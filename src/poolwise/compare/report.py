@@ -126,9 +126,13 @@ def headline(comparison: Comparison) -> str:
         )
     better, worse = ([row for row in comparison.rows if _sure(row, sign)] for sign in (-1, 1))
     if base.error.n < LEAST_SEEDS:
-        return f"{text} {base.error.n} seeds are too few to say whether that is more than chance."
+        return f"{text} To say whether that is more than chance {_seeds(base.error.n)} too few."
     found = f"better: {_names(better)}; worse: {_names(worse)}"
     return f"{text} Beyond chance (p < {ALPHA:g}, corrected), {found}."
+
+
+def _seeds(n: int) -> str:
+    return "one seed is" if n == 1 else f"{n} seeds are"
 
 
 def _sure(row: Row, sign: int) -> bool:

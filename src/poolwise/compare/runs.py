@@ -59,7 +59,8 @@ class Result:
 
     ``predictions`` are class indices of the test images in the order of ``Dataset.test``, at each
     size; ``shift_consistency`` is the share of answers that small translations leave unchanged, or
-    None where every image is too small to be shifted.
+    None where every image is too small to be shifted. ``weights`` is the digest of the file that
+    holds the network.
     """
 
     method: str
@@ -68,6 +69,7 @@ class Result:
     shift_consistency: float | None
     losses: list[float]
     train_seconds: float = field(compare=False)
+    weights: str = field(compare=False)
 
 
 def list_runs(data: Dataset, options: Options) -> list[Run]:
@@ -106,9 +108,10 @@ def load_result(folder: Path, run: Run) -> Result | None:
     try:
         fields = json.loads(result_file(folder, run).read_text("utf-8"))
         result = Result(**fields)
+        weights = weights_file(folder, run).read_bytes()
     except (OSError, ValueError, TypeError):
         return None
-    return result if weights_file(folder, run).is_file() else None
+    return result if sha256(weights).hexdigest() == result.weights else None
 
 
 def load_net(folder: Path, run: Run, data: Dataset, options: Options) -> Net:
@@ -148,11 +151,12 @@ def carry_out(
             for name, scale in TEST_SCALES.items()
         }
         consistency = _shift_consistency(net, data, run.method, options, forward)
-    result = Result(str(run.method), run.seed, predictions, consistency, losses, seconds)
     weights = weights_file(folder, run)
     temporary = weights.with_suffix(f".{os.getpid()}.tmp")
     torch.save({k: v.cpu() for k, v in net.state_dict().items()}, temporary)
+    digest = sha256(temporary.read_bytes()).hexdigest()
     os.replace(temporary, weights)
+    result = Result(str(run.method), run.seed, predictions, consistency, losses, seconds, digest)
     write_atomically(result_file(folder, run), json.dumps(asdict(result)))
     return result
 
