@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from poolwise.cli.progress import clock
 from poolwise.compare import MissingExtraError, Progress
 
 
@@ -47,8 +48,7 @@ class Lines(Progress):
         """Time left, going by this run's own work: ``0:02:31``."""
         seconds = time.monotonic() - self.began
         rest = seconds * max(self.work - self.worked, 0) / self.worked if self.worked else 0.0
-        hours, seconds = divmod(round(rest), 3600)
-        return f"{hours}:{seconds // 60:02}:{seconds % 60:02}"
+        return clock(rest)
 
     def note(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)

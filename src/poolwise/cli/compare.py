@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Never
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from poolwise.cli._exit import fail
 
 if TYPE_CHECKING:
     from poolwise.compare import Outcome
@@ -93,7 +95,7 @@ def compare(
         from poolwise.compare import compare as run
         from poolwise.compare.methods import DEFAULT_POOLS, SPELLING
     except ImportError as error:
-        _fail(str(error))
+        fail(str(error))
     if show_pools:
         typer.echo(f"{SPELLING}\n\nif --pools is not given: {DEFAULT_POOLS}")
         raise typer.Exit
@@ -116,7 +118,7 @@ def compare(
                 progress=progress,
             )
     except (CompareError, MissingExtraError) as error:
-        _fail(str(error))
+        fail(str(error))
     except CompareInterrupt as error:
         kept = f"{error.finished} of {error.runs} runs are kept in {output}"
         typer.echo(f"stopped: {kept}; the same command goes on from there", err=True)
@@ -126,7 +128,7 @@ def compare(
         raise typer.Exit(130) from None
     except OSError as error:
         text = f"cannot write {error.filename or output}: {error.strerror or error}"
-        _fail(f"{text}. Finished runs are kept; the same command goes on from there", 3)
+        fail(f"{text}. Finished runs are kept; the same command goes on from there", 3)
     if not quiet:
         print_table(outcome)
     _show_failures(outcome)
@@ -138,11 +140,6 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _fail(message: str, status: int = 2) -> Never:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(status)
 
 
 def _show_failures(outcome: Outcome) -> None:

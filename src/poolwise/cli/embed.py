@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Never
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from poolwise.cli._exit import fail
 
 if TYPE_CHECKING:
     from poolwise.embed import Report
@@ -105,7 +107,7 @@ def embed(
     the same command resumes.
     """
     if output is None:
-        _fail("where to? Name the output: -o vectors.parquet")
+        fail("where to? Name the output: -o vectors.parquet")
     try:
         # Loaded on call: Pillow and pyarrow take half a second, and may not be installed.
         from poolwise.cli.progress import progress_for
@@ -113,7 +115,7 @@ def embed(
         from poolwise.embed import errors
         from poolwise.embed.options import parse_levels, parse_numbers
     except ImportError as error:
-        _fail(str(error))
+        fail(str(error))
     try:
         with progress_for(quiet=quiet) as progress:
             report = run(
@@ -135,10 +137,10 @@ def embed(
                 progress=progress,
             )
     except (errors.EmbedError, errors.MissingExtraError) as error:
-        _fail(str(error))
+        fail(str(error))
     except errors.OutputError as error:
         text = f"cannot write {error.filename}: {error.strerror}"
-        _fail(f"{text}. What is finished is kept; the same command goes on from there", 3)
+        fail(f"{text}. What is finished is kept; the same command goes on from there", 3)
     except errors.EmbedInterrupt as error:
         text = f"stopped: {error.finished} of {error.images} images are finished"
         typer.echo(f"{text}; the same command goes on from there", err=True)
@@ -150,11 +152,6 @@ def embed(
         typer.echo(_summary(report))
     _show_failures(report)
     raise typer.Exit(1 if report.failures else 0)
-
-
-def _fail(message: str, status: int = 2) -> Never:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(status)
 
 
 def _summary(report: Report) -> str:

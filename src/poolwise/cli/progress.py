@@ -24,6 +24,12 @@ def progress_for(*, quiet: bool) -> Iterator[Progress]:
         yield Lines()
 
 
+def clock(seconds: float) -> str:
+    """``0:01:04``."""
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}"
+
+
 class Rate(Progress):
     """Counts; images/s and time left are of this run's own images only."""
 
@@ -46,10 +52,9 @@ class Rate(Progress):
         seconds = max(time.monotonic() - self.began, 1e-9)
         rate = self.done / seconds
         left = (self.total - self.reused - self.done) / rate if rate else 0.0
-        hours, rest = divmod(round(left), 3600)
         number = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
         failed = f", {self.failed} failed" if self.failed else ""
-        return f"{number} images/s, {hours}:{rest // 60:02}:{rest % 60:02} left{failed}"
+        return f"{number} images/s, {clock(left)} left{failed}"
 
 
 class Lines(Rate):
