@@ -4,9 +4,10 @@ Interleaved, because a shared machine slows down and speeds up for seconds at a 
 each peer per round puts all of them under the same weather, and ratios hold even where times do
 not. The best of the rounds is what the code can do; the median says how disturbed the machine was.
 
-A peer that takes seconds would take hours over a whole list, so its checked call is its timing;
-one that would take longer than `HOPELESS_SECONDS`, as a part of the case foretells, is left out
-with a note. Nobody's ratio depends on how precisely such a time is known.
+The budget of a case is divided among its entries, so that slow peers take no rounds away from fast
+ones. One that takes many times as long as we do is never the fastest: its checked call is its
+timing. One that would take longer than `HOPELESS_SECONDS`, as a part of the case foretells, is left
+out with a note.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from benchmarks.cases import Case
     from benchmarks.peers import Outputs, Peer, Run
 
-SLOW_SECONDS = 1.0  # a call this slow is made twice at most
-HOPELESS_SECONDS = 20.0  # a call this slow is not made at all
+SLOW_SECONDS = 0.1  # a call this slow, and that many times as slow as ours, is made once
+SLOW_TIMES = 8.0
+HOPELESS_SECONDS = 10.0  # a call this slow is not made at all
 SHORT_SECONDS = 0.002  # shorter calls are repeated within a round, to outlast the clock
 SETTLE_SECONDS = 0.004  # OpenMP's threads spin this long, on the cores of whoever is timed next
 MAX_REPEATS = 100
@@ -43,16 +45,18 @@ class _Entry:
     estimate: float
     repeats: int = 1
     seconds: list[float] = field(default_factory=list)
+    spent: float = 0.0
 
     def measure(self) -> None:
-        call = self.run.call
+        call, entered = self.run.call, perf_counter()
         sleep(SETTLE_SECONDS)
-        if self.estimate < SLOW_SECONDS:
-            call()  # untimed: the peer before has emptied the caches, and our workers sleep
+        call()  # untimed: the peer before has emptied the caches, and our workers sleep
         began = perf_counter()
         for _ in range(self.repeats):
             call()
-        self.seconds.append((perf_counter() - began) / self.repeats)
+        ended = perf_counter()
+        self.seconds.append((ended - began) / self.repeats)
+        self.spent += ended - entered
 
 
 class Runner:
@@ -119,23 +123,24 @@ class Runner:
         return Result(case, threads, self.isa, timings, notes)
 
     def _time(self, entries: Sequence[_Entry]) -> None:
-        began = perf_counter()
+        """Ours is the first entry."""
+        slow = max(SLOW_SECONDS, SLOW_TIMES * entries[0].estimate)
+        timed = []
         for entry in entries:
-            if entry.estimate > SLOW_SECONDS:
+            if entry.estimate > slow or self.rounds == 1:
                 entry.seconds.append(entry.estimate)
-            elif self.rounds > 1:
-                entry.measure()  # the first call paid for page faults and compiling: a new estimate
-                entry.estimate = entry.seconds.pop()
-                entry.repeats = max(
-                    1, min(MAX_REPEATS, round(SHORT_SECONDS / max(entry.estimate, 1e-9)))
-                )
-        for number in range(self.rounds):
-            late = perf_counter() - began > self.budget
-            for entry in entries:
-                if not entry.seconds or (entry.estimate <= SLOW_SECONDS and not late):
+                continue
+            entry.measure()  # the first call paid for page faults: a new estimate
+            entry.estimate = entry.seconds.pop()
+            entry.repeats = max(
+                1, min(MAX_REPEATS, round(SHORT_SECONDS / max(entry.estimate, 1e-9)))
+            )
+            timed.append(entry)
+        share = self.budget / max(1, len(timed))
+        for _ in range(self.rounds):
+            for entry in timed:
+                if not entry.seconds or entry.spent < share:
                     entry.measure()
-            if late and number:
-                break
 
     def _arrays_of(self, case: Case) -> Arrays:
         if self._arrays is None or not self._arrays.serves(case):

@@ -158,6 +158,7 @@ def test_slow_peers_are_called_once_and_hopeless_ones_not_at_all(monkeypatch) ->
 
     loaded, _ = peers.load(())
     monkeypatch.setattr(runner, "SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "SLOW_TIMES", 0.0)
     result = runner.Runner(loaded, "any", 5).run(catalogue.TINY[0], 1)
     assert result.timings["poolwise"].rounds == 1
     monkeypatch.setattr(cases, "HEAVY_TAPS", 0)

@@ -50,8 +50,9 @@ class JAX:
             dy = arrays.gradient(case)
             grad = jnp.asarray(dy if case.layout == "nchw" else channels_last(dy))
             back = jax.jit(lambda x, dy: jax.vjp(lambda x: pool(x)[-1], x)[1](dy)[0])
+            back = back.lower(x, grad).compile()
             return Run(lambda: back(x, grad).block_until_ready(), lambda dx: [view(np.asarray(dx))])
-        forward = jax.jit(pool)
+        forward = jax.jit(pool).lower(x).compile()
         return Run(lambda: jax.block_until_ready(forward(x)), lambda ys: [view(np.asarray(ys[-1]))])
 
 
