@@ -83,11 +83,11 @@ class Forward {
             return Status::ok;
         }
         for (int g = 0; g < plan.grid_count(); ++g) {
-            if (directly(plan.form(g), choice))
-                add_direct(in, choice, g);
-            else
-                add_rows(in, choice, g);
             bytes_ += element_count(in.y[g]) * item_size(kind_.y_dtype);
+            if (!directly(plan.form(g), choice) || wins_large(rows_job(in, choice, g)))
+                add_rows(in, choice, g);
+            else
+                add_direct(in, choice, g);
         }
         return Status::ok;
     }
@@ -237,7 +237,7 @@ class Forward {
         direct_.push_back({job, choice});
     }
 
-    void add_rows(const ForwardJob& in, const Choice& choice, int grid) {
+    RowsJob rows_job(const ForwardJob& in, const Choice& choice, int grid) {
         const Plan& plan = *in.plan;
         RowsJob job;
         job.geometry = &plan.forward_rows(grid);
@@ -248,6 +248,11 @@ class Forward {
             kind_.reducer.kind == ReducerKind::max || kind_.reducer.kind == ReducerKind::min;
         job.patch_empty = picks && plan.has_empty_windows(grid);
         job.lp = lp_rule(plan, grid);
+        job.large = !plan.has_empty_windows(grid) && suits_large(job, choice);
+        return job;
+    }
+    void add_rows(const ForwardJob& in, const Choice& choice, int grid) {
+        RowsJob job = rows_job(in, choice, grid);
         cut_rows(job, choice, share_);
         rows_.push_back({job, choice});
     }

@@ -10,8 +10,12 @@ namespace poolwise {
 namespace {
 
 constexpr std::int64_t ring_bytes = 192 << 10;  // rows a unit keeps alive should stay in its caches
+constexpr std::int64_t large_ring_bytes = 4 << 20;
 constexpr std::int64_t plane_bytes = 2 << 20;   // and the pooled planes of three axes
 constexpr std::int64_t gathered = 16;
+constexpr std::int64_t most_large_rows = 8;  // joined without stacks
+// Measured: from 7 x 7 on reading rows into place is cheaper than gates.
+constexpr std::int64_t most_sheet_taps = 5;
 constexpr std::int64_t rows_elements = 512, most_rows_at_once = 8;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -21,6 +25,34 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; 
 // An Arena starts every piece on a cache line and leaves a line between pieces.
 std::int64_t padded_bytes(std::int64_t count, std::int64_t item_bytes) {
     return item_bytes == 0 ? 0 : (count * item_bytes + 127) / 64 * 64;
+}
+
+// Elements that the sheet and the large-window kernel can read and write: the accumulator's, 16-bit
+// floats, small integers whose means are floats.
+bool simple_dtypes(Dtype x, Dtype y, bool divide) {
+    if (is_sixteen_bit_float(x) || x == Dtype::float32 || x == Dtype::float64) return x == y;
+    if (x == y) return x == Dtype::int16 || x == Dtype::uint8 || x == Dtype::boolean;
+    return divide && y == Dtype::float32 && (x == Dtype::uint8 || x == Dtype::int16);
+}
+
+bool wins_large(const RowsJob& job) {
+    const WindowForm& form = *job.form;
+    return job.large && (job.layout.lanes > 1 ? form.stride[1] == 1
+                                              : std::max(form.taps[1], form.taps[2]) > most_sheet_taps);
+}
+
+bool suits_large(const RowsJob& job, const Choice& choice) {
+    const RowsGeometry& g = *job.geometry;
+    const Layout& layout = job.layout;
+    const bool slides = g.row.mode != RowMode::intervals && g.row.stride == 1;
+    const std::int64_t x = item_size(job.x_dtype), y = item_size(job.y_dtype);
+    const bool dense = layout.lanes == 1 ? layout.x_axis[2] == x && layout.y_axis[2] == y
+                                         : layout.x_lane == x && layout.y_lane == y;
+    return slides && dense && !layout.gather && !job.lp && !job.patch_empty &&
+           job.winners == WinnerForm::none && g.source_size[0] == 1 && g.output_size[0] == 1 &&
+           g.program[0].ring == 1 && (g.program[1].two_stack || job.form->taps[1] <= most_large_rows) &&
+           simple_dtypes(job.x_dtype, job.y_dtype, job.divide == Divide::result) &&
+           kernels().large[choice.row()][choice.column()] != nullptr;
 }
 
 void cut_rows(RowsJob& job, const Choice& choice, std::int64_t share) {
@@ -34,14 +66,16 @@ void cut_rows(RowsJob& job, const Choice& choice, std::int64_t share) {
     job.groups = layout.gather ? ceil_div(layout.planes, gathered) : layout.planes;
     std::int64_t lanes = layout.gather ? std::min(gathered, layout.planes) : layout.lanes;
     std::int64_t columns = g.row.output_size;
-    if (alive * columns * lanes * element > ring_bytes && lanes > 16 && !layout.gather) {
+    // Lanes that lie apart in memory cost the large-window kernel more than rows in the next cache.
+    const std::int64_t room = job.large && lanes > 1 ? large_ring_bytes : ring_bytes;
+    if (alive * columns * lanes * element > room && lanes > 16 && !layout.gather && !job.large) {
         const std::int64_t fitting = ring_bytes / (alive * columns * element) / 16 * 16;
         lanes = std::min(lanes, std::max<std::int64_t>(16, fitting));
     }
-    if (alive * columns * lanes * element > ring_bytes && g.row.mode != RowMode::intervals) {
+    if (alive * columns * lanes * element > room && g.row.mode != RowMode::intervals) {
         const std::int64_t reach = (g.row.kernel - 1) * g.row.dilation / g.row.stride;
         const std::int64_t least = std::max(ceil_div(256, lanes), 4 * reach);
-        columns = std::min(columns, std::max(least, ring_bytes / (alive * lanes * element)));
+        columns = std::min(columns, std::max(least, room / (alive * lanes * element)));
     }
     job.lane_block = lanes;
     job.lane_blocks = layout.gather ? 1 : ceil_div(layout.lanes, lanes);
@@ -93,8 +127,16 @@ void cut_rows(RowsJob& job, const Choice& choice, std::int64_t share) {
 
 Batch rows_batch(const RowsJob& job, const Choice& choice) {
     const auto kernel = kernels().rows[choice.row()][choice.column()];
-    return {[&job, kernel](std::int64_t unit, char* scratch) { kernel(job, unit, scratch); },
-            job.groups * job.lane_blocks * job.column_tiles * job.bands, job.scratch_bytes};
+    const std::int64_t units = job.groups * job.lane_blocks * job.column_tiles * job.bands;
+    if (!job.large)
+        return {[&job, kernel](std::int64_t unit, char* scratch) { kernel(job, unit, scratch); },
+                units, job.scratch_bytes};
+    const auto large = kernels().large[choice.row()][choice.column()];
+    const auto scratch_bytes = kernels().large_scratch[choice.row()][choice.column()];
+    return {[&job, kernel, large](std::int64_t unit, char* scratch) {
+                if (!large(job, unit, scratch)) kernel(job, unit, scratch);
+            },
+            units, std::max(job.scratch_bytes, scratch_bytes(job))};
 }
 
 void cut_segments(SegmentsJob& job, const Choice& choice, std::int64_t share) {
@@ -185,16 +227,6 @@ bool suits_direct(const WindowForm& form, bool winners) {
 namespace {
 
 constexpr std::int64_t widest_sheet = 2048, narrow_sheet = 24;
-// Measured: from 7 x 7 on the copies of the direct kernel are cheaper than gates.
-constexpr std::int64_t most_sheet_taps = 5;
-
-// Elements the sheet kernel can read and write: the accumulator's, 16-bit floats, small integers
-// whose means are floats.
-bool sheet_dtypes(Dtype x, Dtype y, bool divide) {
-    if (is_sixteen_bit_float(x) || x == Dtype::float32 || x == Dtype::float64) return x == y;
-    if (x == y) return x == Dtype::int16 || x == Dtype::uint8 || x == Dtype::boolean;
-    return divide && y == Dtype::float32 && (x == Dtype::uint8 || x == Dtype::int16);
-}
 
 }  // namespace
 
@@ -211,7 +243,7 @@ bool suits_sheet(const DirectJob& job) {
     const WindowForm& form = *job.form;
     const Layout& layout = job.layout;
     const std::int64_t x = item_size(job.x_dtype), y = item_size(job.y_dtype);
-    if (job.winners != WinnerForm::none || !sheet_dtypes(job.x_dtype, job.y_dtype, job.divide) ||
+    if (job.winners != WinnerForm::none || !simple_dtypes(job.x_dtype, job.y_dtype, job.divide) ||
         form.size[0] != 1 || form.taps[0] != 1 || form.size[2] > widest_sheet ||
         form.taps[1] > most_sheet_taps || form.taps[2] > most_sheet_taps || layout.lanes != 1 ||
         layout.batch_rank > 1)

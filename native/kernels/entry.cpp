@@ -81,6 +81,7 @@ void fill_table(KernelTable& table) {
     offer_whole<double>(table, Accumulator::float64);
     offer_small_windows(table);
     offer_small_extremes(table);
+    offer_large_windows(table);
     table.check_winners = winners_in_range;
     table.scatter = scatter_winners;
     table.convert_strided = convert_strided;

@@ -29,6 +29,7 @@ namespace poolwise::POOLWISE_ISA {
 void fill_table(KernelTable& table);
 void offer_small_windows(KernelTable& table);
 void offer_small_extremes(KernelTable& table);
+void offer_large_windows(KernelTable& table);
 
 namespace {
 

@@ -406,6 +406,7 @@ template <class Op> class RowsUnit {
 };
 
 template <class Op> void rows_unit(const RowsJob& job, std::int64_t unit, char* scratch) {
+    if (job.large) return RowsUnit<Op>(job, unit, scratch).run();  // it has a NaN
     run_unit<RowsUnit, Op>(job, unit, scratch);
 }
 

@@ -274,10 +274,10 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
         }
         const auto at = [&](std::int64_t n) POOLWISE_INLINE {
             V all{};
-            for (int k = 0; k < taps; ++k) {
+            for (int k = taps - 1; k >= 0; --k) {  // backwards: see large.h, join_fixed
                 V v = load_vector<V>(row[k] + n);
                 if (Gated && gate[k]) v = Op::shut(v, load_vector<V>(gate[k] + n));
-                all = k == 0 ? v : Op::template join<false>(all, v);
+                all = k == taps - 1 ? v : Op::template join<false>(v, all);
             }
             return after(all, n);
         };

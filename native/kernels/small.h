@@ -1,41 +1,22 @@
 // Small windows: which kernel serves a unit of work.
 #pragma once
 
+#include "elements.h"
 #include "sheet.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
 
-// A type, handed over as a value.
+// visit(Of<the sheet kernel's unit>) for an operation and the job's dtypes.
 template <class Unit> struct Of {
     typedef Unit Type;
 };
-
-// visit(Of<the sheet kernel's unit>) for an operation and the job's dtypes: those that the driver
-// calls a sheet.
-template <class Op, class Visit> void with_sheet(const DirectJob& job, Visit&& visit) {
-    using T = typename Op::Value;
-    if constexpr (Op::indexed) {
-        return;
-    } else if constexpr (same<T, float> && Op::watched) {
-        constexpr bool least = Op::least;
-        if (job.x_dtype == Dtype::float16)
-            visit(Of<SheetUnit<PickBits<Half, least>, Op, Half, Half>>{});
-        else if (job.x_dtype == Dtype::bfloat16)
-            visit(Of<SheetUnit<PickBits<Brain, least>, Op, Brain, Brain>>{});
-        else
-            visit(Of<SheetUnit<Op, Op, float, float>>{});
-    } else if constexpr (same<T, float>) {
-        switch (job.x_dtype) {
-            case Dtype::float16: return visit(Of<SheetUnit<Op, Op, Half, Half>>{});
-            case Dtype::bfloat16: return visit(Of<SheetUnit<Op, Op, Brain, Brain>>{});
-            case Dtype::uint8: return visit(Of<SheetUnit<Op, Op, std::uint8_t, float>>{});
-            case Dtype::int16: return visit(Of<SheetUnit<Op, Op, std::int16_t, float>>{});
-            default: return visit(Of<SheetUnit<Op, Op, float, float>>{});
-        }
-    } else {
-        visit(Of<SheetUnit<Op, Op, T, T>>{});
-    }
+template <class Careful, class Visit> void with_sheet(const DirectJob& job, Visit&& visit) {
+    with_elements<Careful>(job.x_dtype, [&](auto of) {
+        typedef decltype(of) E;
+        typedef SheetUnit<typename E::Op, Careful, typename E::Source, typename E::Target> Unit;
+        visit(Of<Unit>{});
+    });
 }
 
 template <class Op> void direct_unit(const DirectJob& job, std::int64_t unit, char* scratch) {

@@ -72,6 +72,7 @@ struct RowsJob {
     std::int64_t groups = 1, lane_blocks = 1, lane_block = 1;
     std::int64_t column_tiles = 1, column_tile = 1, bands = 1, band = 1;
     std::int64_t rows_at_once = 1;   // reduced along themselves
+    bool large = false;              // the large-window kernel's, until it meets a NaN
     std::int64_t scratch_bytes = 0;  // each thread's
 };
 
@@ -208,6 +209,11 @@ struct KernelTable {
     const char* isa;
     void (*rows[operation_count][accumulator_count])(const RowsJob&, std::int64_t unit,
                                                      char* scratch);
+    // Rows jobs of dense rows; float32, float64 and maxima of small integers alone. False where a unit
+    // has to be done again by the rows kernel.
+    bool (*large[operation_count][accumulator_count])(const RowsJob&, std::int64_t unit,
+                                                      char* scratch);
+    std::int64_t (*large_scratch[operation_count][accumulator_count])(const RowsJob&);
     void (*segments[operation_count][accumulator_count])(const SegmentsJob&, std::int64_t unit,
                                                          char* scratch);
     // float32 and float64 alone; null elsewhere

@@ -1,0 +1,391 @@
+// The large-window kernel: windows of any size at stride 1 along rows, over dense rows or lanes.
+//
+// A few rows at a time are read once into L1, identities beside them for the padding, and reduced
+// along themselves as one run: M4[i] = M1[i..i+3], M16[i] = M4[i], M4[i+4], …, then the terms that
+// make up the width, all in one pass. (Maxima may overlap their last terms; sums add the base-4
+// digits of the width.) Downwards two stacks (see stack.h) write each output row in the pass that
+// lengthens the prefix; low windows are joined from the rows. Lanes beside each other only make
+// neighbours lie `lanes` apart. Nothing but the first pass leaves the L1 cache, and every loop is
+// over whole vectors that may run over the end of their row.
+//
+// Cost per vector of outputs: a load and a store for the reading, about 2 log4(kw) loads and joins
+// along rows, three joins downwards. NaN are looked for as rows are read: a unit that has one is
+// left to the rows kernel.
+#pragma once
+
+#include "elements.h"
+#include "groups.h"
+
+namespace poolwise::POOLWISE_ISA {
+namespace {
+
+// Op joins values of Op::Value; the input's elements are S and the output's D.
+template <class Op, class S, class D> class LargeUnit {
+    using T = typename Op::Value;
+    using V = Vec<T>;
+    static constexpr std::int64_t lanes = vector_lanes<T>;
+    static constexpr bool divides = !Op::watched && floating<T>;
+
+  public:
+    LargeUnit(const RowsJob& job, std::int64_t unit, char* scratch)
+        : job_(job), g_(*job.geometry), rows_(g_.program[1]), arena_{scratch} {
+        band_ = unit % job.bands;
+        unit /= job.bands;
+        const std::int64_t tile = unit % job.column_tiles;
+        unit /= job.column_tiles;
+        const std::int64_t block = unit % job.lane_blocks, group = unit / job.lane_blocks;
+        place_.locate(job.layout, job.x, job.y, nullptr, group, block, job.lane_block);
+        column_ = tile * job.column_tile;
+        columns_ = smaller(job.column_tile, g_.row.output_size - column_);
+        take_scratch();
+    }
+
+    // False when it met what calls for care.
+    bool run() {
+        fill_scratch();
+        const std::int64_t first = band_ * job_.band, last = smaller(first + job_.band, rows_.count);
+        for (std::int64_t e = first; e < last; ++e) {
+            const RowWindow& w = rows_.windows[e];
+            if (w.base != base_) {
+                base_ = w.base;
+                made_ = 0;
+                split_ = -1;
+            }
+            if (rows_.two_stack)
+                make_from_stacks(w);
+            else
+                make_from_rows(w);
+        }
+        if constexpr (Op::watched) return !any_lane(seen_.lanes);
+        return true;
+    }
+
+    static std::int64_t scratch_bytes(const RowsJob& job) {
+        char* const base = reinterpret_cast<char*>(64);
+        LargeUnit first(job, 0, base);
+        return first.arena_.next - base;
+    }
+
+  private:
+    static constexpr std::int64_t run_elements = 512, most_rows_at_once = 8, far_ahead = 2048;
+    static constexpr int most_levels = 16;
+    static constexpr int most_direct = 7;  // cells joined without levels
+    static constexpr int most_terms = 9;   // joined in one pass
+    static constexpr std::int64_t slack = lanes;  // what passes run over the end
+
+    POOLWISE_APART void take_scratch() {
+        const std::int64_t n = place_.lanes;
+        shift_ = g_.row.dilation * n;
+        low_ = column_ - g_.row.pad;
+        length_ = columns_ * n;
+        source_columns_ = columns_ + (g_.row.kernel - 1) * g_.row.dilation;
+        pitch_ = (larger(source_columns_ * n, length_ + slack - 1) + lanes - 1) / lanes * lanes;
+        at_once_ = smaller(smaller(larger<std::int64_t>(run_elements / pitch_, 1), most_rows_at_once),
+                           g_.source_size[1]);
+        const std::int64_t tallest = rows_.two_stack ? rows_.ring : job_.form->taps[1];
+        ring_ = (tallest + 2 * at_once_ - 2) / at_once_ * at_once_;
+        take_levels();
+        reduced_ = arena_.template take<T>(ring_ * pitch_ + slack);
+        prefix_buffer_ = arena_.template take<T>(length_ + slack);
+        if (divides && job_.divide != Divide::nothing) along_ = arena_.template take<T>(length_ + slack);
+        column_buffer_ = arena_.template take<S>(lanes);
+    }
+    // levels_[l] has the reductions of 4^l cells.
+    void take_levels() {
+        std::int64_t reach = 1;
+        levels_[0] = arena_.template take<T>(at_once_ * pitch_ + slack);
+        for (level_count_ = 1; 4 * reach < g_.row.kernel && g_.row.kernel > most_direct; reach *= 4)
+            levels_[level_count_++] = arena_.template take<T>(at_once_ * pitch_ + slack);
+    }
+
+    POOLWISE_APART void fill_scratch() {
+        for (std::int64_t n = 0; n < at_once_ * pitch_ + slack; ++n) levels_[0][n] = Op::identity;
+        if constexpr (divides) {
+            if (job_.divide != Divide::nothing)
+                divider_.prepare(job_.divisors, job_.divisor_override, column_, columns_,
+                                 place_.lanes, along_);
+        }
+    }
+
+    // ---- along rows
+
+    T* reduced(std::int64_t row) {
+        return reduced_ + static_cast<std::uint32_t>(row) % static_cast<std::uint32_t>(ring_) * pitch_;
+    }
+
+    // Rows [from, to) of the stream, reduced along themselves. They are made `at_once_`, aligned, so
+    // that what is made together never wraps around.
+    void make_rows(std::int64_t from, std::int64_t to) {
+        if (made_ < from) made_ = from;
+        const std::int64_t rows = (g_.source_size[1] - base_ + rows_.step - 1) / rows_.step;
+        while (made_ < to) {
+            const std::int64_t count = smaller(at_once_ - made_ % at_once_, rows - made_);
+            const bool slides = g_.row.kernel > 1;
+            T* const target = slides ? levels_[0] : reduced(made_);
+            for (std::int64_t r = 0; r < count; ++r)
+                read_row(target + r * pitch_, base_ + (made_ + r) * rows_.step);
+            if (slides) slide(reduced(made_), (count - 1) * pitch_ + length_);
+            made_ += count;
+        }
+    }
+
+    POOLWISE_APART void read_row(T* target, std::int64_t h) {
+        const std::int64_t from = larger<std::int64_t>(0, low_),
+                           to = smaller(g_.row.source_size, low_ + source_columns_);
+        const std::int64_t apart = job_.layout.x_axis[2];
+        const char* at = place_.x[0] + h * job_.layout.x_axis[1] + from * apart;
+        const std::int64_t n = place_.lanes;
+        target += (from - low_) * n;
+        if (apart == n * static_cast<std::int64_t>(sizeof(S)))
+            return read_run(target, reinterpret_cast<const S*>(at), (to - from) * n);
+        for (std::int64_t c = from; c < to; ++c, target += n, at += apart)
+            read_run(target, reinterpret_cast<const S*>(at), n);
+    }
+    // Exactly `count` elements: identities may lie behind them, or the end of the array.
+    void read_run(T* target, const S* source, std::int64_t count) {
+        Suspects<Op> seen;
+        std::int64_t n = 0;
+        for (; n + 2 * lanes <= count; n += 2 * lanes) {
+            ask_for<0>(reinterpret_cast<const char*>(source + n) + far_ahead, 2 * lanes * sizeof(S));
+            const V first = Op::load(source + n), second = Op::load(source + n + lanes);
+            seen(first);
+            seen(second);
+            store_vector(target + n, first);
+            store_vector(target + n + lanes, second);
+        }
+        for (; n + lanes <= count; n += lanes) {
+            const V v = Op::load(source + n);
+            seen(v);
+            store_vector(target + n, v);
+        }
+        seen_.lanes |= seen.lanes;
+        if (n == count) return;
+        for (std::int64_t i = n; i < count; ++i) column_buffer_[i - n] = source[i];
+        const V v = Op::load(column_buffer_);
+        for (std::int64_t i = n; i < count; ++i) target[i] = v[i - n];
+        if constexpr (Op::watched) {
+            V real = broadcast<V>(v[0]);
+            for (std::int64_t i = n; i < count; ++i) real[i - n] = v[i - n];
+            seen_(real);
+        }
+    }
+
+    // target[n] = the window that begins at n of what was read, for n < count.
+    POOLWISE_APART void slide(T* target, std::int64_t count) {
+        const T* terms[most_levels * 3 + 1];
+        const std::int64_t kernel = g_.row.kernel;
+        int how_many = 0;
+        if (level_count_ == 1) {
+            for (std::int64_t t = 0; t < kernel; ++t) terms[how_many++] = levels_[0] + t * shift_;
+            return join_all(target, terms, how_many, count);
+        }
+        // (What the first pass makes is longer than the windows' run by what the others reach.)
+        std::int64_t reach = 1, available = count + (kernel - 1) * shift_;
+        for (int l = 1; l < level_count_; ++l, reach *= 4) {
+            available -= 3 * reach * shift_;
+            for (int t = 0; t < 4; ++t) terms[t] = levels_[l - 1] + t * reach * shift_;
+            join_fixed<4>(levels_[l], terms, available);
+        }
+        if (Op::watched || !same<Op, AddTaps<T>>) {
+            for (std::int64_t at = 0; at < kernel; at += reach)
+                terms[how_many++] = levels_[level_count_ - 1] + smaller(at, kernel - reach) * shift_;
+        } else {
+            std::int64_t at = 0, rest = kernel;
+            for (int l = level_count_ - 1; l >= 0; --l, reach /= 4)
+                for (; rest >= reach; rest -= reach, at += reach)
+                    terms[how_many++] = levels_[l] + at * shift_;
+        }
+        join_all(target, terms, how_many, count);
+    }
+
+    static void join_all(T* target, const T* const* terms, int how_many, std::int64_t count) {
+        const T* some[most_terms];
+        int done = 0, held = 0;
+        do {
+            if (done) some[held++] = target;
+            while (held < most_terms && done < how_many) some[held++] = terms[done++];
+            join_some(target, some, held, count);
+            held = 0;
+        } while (done < how_many);
+    }
+    static void join_some(T* target, const T* const* terms, int how_many, std::int64_t count) {
+        switch (how_many) {
+            case 1: return join_fixed<1>(target, terms, count);
+            case 2: return join_fixed<2>(target, terms, count);
+            case 3: return join_fixed<3>(target, terms, count);
+            case 4: return join_fixed<4>(target, terms, count);
+            case 5: return join_fixed<5>(target, terms, count);
+            case 6: return join_fixed<6>(target, terms, count);
+            case 7: return join_fixed<7>(target, terms, count);
+            case 8: return join_fixed<8>(target, terms, count);
+            default: return join_fixed<9>(target, terms, count);
+        }
+    }
+    // From the last term to the first: a maximum in one instruction has its earlier operand in
+    // memory.
+    template <int Count>
+    POOLWISE_APART static void join_fixed(T* target, const T* const* terms, std::int64_t count) {
+        const T* term[Count];
+        for (int t = 0; t < Count; ++t) term[t] = terms[t];
+        const auto block = [&](auto width, std::int64_t n) POOLWISE_INLINE {
+            constexpr int wide = decltype(width)::value;
+            V all[wide];
+            for (int w = 0; w < wide; ++w) all[w] = load_vector<V>(term[Count - 1] + n + w * lanes);
+            for (int t = Count - 2; t >= 0; --t)
+                for (int w = 0; w < wide; ++w)
+                    all[w] = Op::template join<false>(load_vector<V>(term[t] + n + w * lanes),
+                                                      all[w]);
+            for (int w = 0; w < wide; ++w) store_vector(target + n + w * lanes, all[w]);
+        };
+        each_block<T, true>(count, block);
+    }
+
+    // ---- downwards
+
+    void make_from_rows(const RowWindow& w) {
+        make_rows(w.start, w.stop);
+        const T* rows[most_terms];
+        const int count = static_cast<int>(w.stop - w.start);
+        for (int r = 0; r < count; ++r) rows[r] = reduced(w.start + r);
+        switch (count) {
+            case 1: return write_joined<1>(w.out, rows);
+            case 2: return write_joined<2>(w.out, rows);
+            case 3: return write_joined<3>(w.out, rows);
+            case 4: return write_joined<4>(w.out, rows);
+            case 5: return write_joined<5>(w.out, rows);
+            case 6: return write_joined<6>(w.out, rows);
+            case 7: return write_joined<7>(w.out, rows);
+            default: return write_joined<8>(w.out, rows);
+        }
+    }
+    template <int Count> POOLWISE_APART void write_joined(std::int64_t out, const T* const* rows) {
+        const T* row[Count];
+        for (int r = 0; r < Count; ++r) row[r] = rows[r];
+        write(out, [&](std::int64_t n) POOLWISE_INLINE {
+            V all = load_vector<V>(row[Count - 1] + n);
+            for (int r = Count - 2; r >= 0; --r)
+                all = Op::template join<false>(load_vector<V>(row[r] + n), all);
+            return all;
+        });
+    }
+
+    // Rows [start, split) are made suffixes when the split moves; the prefix ends at prefix_stop_.
+    void make_from_stacks(const RowWindow& w) {
+        if (w.split != split_) {
+            split_ = w.split;
+            make_rows(w.start, split_);
+            for (std::int64_t j = split_ - 2; j >= w.start; --j) {
+                const T* const both[2] = {reduced(j), reduced(j + 1)};
+                join_fixed<2>(reduced(j), both, length_);
+            }
+            prefix_ = nullptr;
+            prefix_stop_ = split_;
+        }
+        make_rows(w.start, w.stop);
+        while (prefix_stop_ + 1 < w.stop) lengthen(prefix_stop_++);
+        const T* const suffix = reduced(w.start);
+        if (prefix_stop_ < w.stop && prefix_ && dense())
+            return write_lengthened(w.out, suffix, reduced(prefix_stop_++));
+        if (prefix_stop_ < w.stop) lengthen(prefix_stop_++);
+        const T* const both[2] = {suffix, prefix_};
+        if (w.stop > split_)
+            write_joined<2>(w.out, both);
+        else
+            write_joined<1>(w.out, both);
+    }
+    void lengthen(std::int64_t j) {
+        const T* const both[2] = {prefix_, reduced(j)};
+        if (prefix_) join_fixed<2>(prefix_buffer_, both, length_);
+        prefix_ = prefix_ ? prefix_buffer_ : both[1];
+    }
+    POOLWISE_APART void write_lengthened(std::int64_t out, const T* suffix, const T* row) {
+        const T* const prefix = prefix_;
+        T* const longer = prefix_buffer_;
+        write(out, [&](std::int64_t n) POOLWISE_INLINE {
+            const V both =
+                Op::template join<false>(load_vector<V>(prefix + n), load_vector<V>(row + n));
+            store_vector(longer + n, both);
+            return Op::template join<false>(load_vector<V>(suffix + n), both);
+        });
+        prefix_ = prefix_buffer_;
+    }
+
+    // ---- what becomes of output row `row`: at(n) gives the vector from element n on, once
+
+    bool dense() const {
+        return job_.layout.y_axis[2] == place_.lanes * static_cast<std::int64_t>(sizeof(D));
+    }
+    template <class At> void write(std::int64_t row, At&& at) {
+        if constexpr (divides) {
+            if (job_.divide != Divide::nothing)
+                return divider_.with(0, row, [&](const auto& after) { write_row(row, at, after); });
+        }
+        write_row(row, at, Keep{});
+    }
+    template <class At, class After>
+    POOLWISE_INLINE inline void write_row(std::int64_t row, const At& at, const After& after) {
+        const std::int64_t apart = job_.layout.y_axis[2], n = place_.lanes;
+        char* out = place_.y[0] + row * job_.layout.y_axis[1] + column_ * apart;
+        if (dense()) return write_run(reinterpret_cast<D*>(out), at, after, 0, length_);
+        for (std::int64_t c = 0; c < columns_; ++c, out += apart)
+            write_run(reinterpret_cast<D*>(out), at, after, c * n, n);
+    }
+    template <class At, class After>
+    POOLWISE_INLINE inline static void write_run(D* out, const At& at, const After& after,
+                                                 std::int64_t from, std::int64_t count) {
+        std::int64_t n = 0;
+        for (; n + 2 * lanes <= count; n += 2 * lanes) {
+            ask_for<1>(reinterpret_cast<const char*>(out + n) + far_ahead, 2 * lanes * sizeof(D));
+            const V first = after(at(from + n), from + n);
+            const V second = after(at(from + n + lanes), from + n + lanes);
+            Op::store(out + n, first);
+            Op::store(out + n + lanes, second);
+        }
+        for (; n < count; n += lanes) {
+            const V v = after(at(from + n), from + n);
+            if (n + lanes <= count) {
+                Op::store(out + n, v);
+                continue;
+            }
+            D whole[lanes];
+            Op::store(whole, v);
+            for (std::int64_t i = n; i < count; ++i) out[i] = whole[i - n];
+        }
+    }
+
+    const RowsJob& job_;
+    const RowsGeometry& g_;
+    const RowProgram& rows_;
+    Arena arena_;
+    Place place_;
+    Divider<T> divider_;
+    Suspects<Op> seen_;
+    std::int64_t band_, column_, columns_, low_, length_, source_columns_, shift_, pitch_;
+    std::int64_t at_once_ = 1, ring_ = 1, base_ = -1, made_ = 0, split_ = -1, prefix_stop_ = 0;
+    int level_count_ = 1;
+    T* levels_[most_levels];
+    T *reduced_, *prefix_buffer_, *along_ = nullptr;
+    const T* prefix_ = nullptr;
+    S* column_buffer_;
+};
+
+template <class Op> bool large_unit(const RowsJob& job, std::int64_t unit, char* scratch) {
+    bool done = true;
+    with_elements<Op>(job.x_dtype, [&](auto of) {
+        typedef decltype(of) E;
+        done = LargeUnit<typename E::Op, typename E::Source, typename E::Target>(job, unit, scratch)
+                   .run();
+    });
+    return done;
+}
+template <class Op> std::int64_t large_scratch(const RowsJob& job) {
+    std::int64_t bytes = 0;
+    with_elements<Op>(job.x_dtype, [&](auto of) {
+        typedef decltype(of) E;
+        bytes = LargeUnit<typename E::Op, typename E::Source, typename E::Target>::scratch_bytes(job);
+    });
+    return bytes;
+}
+
+}  // namespace
+}  // namespace poolwise::POOLWISE_ISA
