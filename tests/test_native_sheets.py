@@ -11,12 +11,11 @@ import math
 import ml_dtypes
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 import poolwise as pw
+from _dense import CLOSE, DTYPES, other_way, same_bits, values
 from poolwise import Windows, reducers, reference
 
-DTYPES = ["float32", "float64", "float16", "bfloat16", "uint8", "int16", "int8", "uint16", "int32"]
 WINDOWS = {
     "2x2/2": Windows.sliding(2),
     "3x3/1": Windows.sliding(3, 1, 1),
@@ -34,32 +33,6 @@ WINDOWS = {
 }
 # Small planes, several at once; rows of every kind; bands of one plane; one plane alone.
 SHAPES = [(5, 7, 7), (3, 14, 14), (2, 9, 30), (3, 40, 64), (2, 33, 112), (1, 5, 3), (400, 7, 7)]
-
-
-def values(shape: tuple[int, ...], dtype: np.dtype, special: bool) -> NDArray:
-    rng = np.random.default_rng(math.prod(shape))
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        return rng.integers(max(limits.min, -9999), min(limits.max, 9999), shape).astype(dtype)
-    x = (rng.standard_normal(shape) * 20).astype(dtype)
-    if special:  # NaN, both zeros next to each other, and nothing above -inf
-        for value, share in ((np.nan, 0.01), (-0.0, 0.1), (0.0, 0.1), (-np.inf, 0.05)):
-            x[rng.random(shape) < share] = value
-    return x
-
-
-def same_bits(a: NDArray, b: NDArray) -> bool:
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    signs = np.signbit(a) == np.signbit(b)
-    return bool(np.all((np.isnan(a) & np.isnan(b)) | ((a == b) & signs)))
-
-
-def other_way(x: NDArray, windows: Windows, reducer: str) -> NDArray:
-    made = getattr(reducers, reducer)
-    if x.size < 4000:
-        plan = windows.over(x.shape[-2:])
-        return reference.forward(x, plan.grids[0], made, (1, 2), made.result_dtype(x.dtype))
-    return pw.pool(np.asfortranarray(x), windows, made)
 
 
 @pytest.mark.parametrize("special", [False, True], ids=["plain", "special"])
@@ -81,7 +54,7 @@ def test_dense_planes(windows: str, dtype: str, special: bool) -> None:
         if kind.kind in "iu":
             assert np.array_equal(y, expected), shape
         else:
-            close = {"float32": 1e-5, "float64": 1e-12, "float16": 2e-3, "bfloat16": 2e-2}[dtype]
+            close = CLOSE[dtype]
             np.testing.assert_allclose(
                 y.astype(np.float64), expected.astype(np.float64), rtol=close, atol=20 * close
             )
