@@ -121,27 +121,37 @@ Status add_bins(const Plan& plan, const ArrayView& dx, Dtype dx_dtype, const Arr
     return run_batches({bins_batch(job, wide)}, bytes);
 }
 
+Choice sums_choice(Dtype dy) {
+    const bool wide = dy == Dtype::float64;
+    return {Operation::sum, wide ? Accumulator::float64 : Accumulator::float32, wide ? 8 : 4, 0};
+}
+
+RowsJob sums_job(const Plan& plan, int grid, const ArrayView& dx, Dtype dx_dtype,
+                 const ArrayView& dy, Dtype dy_dtype, const int* axes, const Reducer& reducer) {
+    RowsJob job;
+    job.geometry = &plan.backward_rows(grid);
+    job.layout = make_layout(dy, item_size(dy_dtype), &dx, nullptr, axes, plan.axis_count(), true,
+                             narrow_row);
+    job.x = dy.data;
+    job.y = dx.data;
+    job.x_dtype = dy_dtype;
+    job.y_dtype = dx_dtype;
+    job.divide = reducer.kind == ReducerKind::mean ? Divide::source : Divide::nothing;
+    job.divisor_override = reducer.divisor;
+    job.accumulate = grid > 0;
+    for (int a = 0; a < 3; ++a)
+        job.divisors[a] = plan.divisors(grid, a, reducer.count_include_pad);
+    job.large = suits_large(job, sums_choice(dy_dtype));
+    return job;
+}
+
 // dx = the sum, over every grid, of the windows' gradients
 Status add_windows(const Plan& plan, const ArrayView& dx, Dtype dx_dtype, const ArrayView* dy,
                    Dtype dy_dtype, const int* axes, const Reducer& reducer) {
     if (plan.segmented()) return add_bins(plan, dx, dx_dtype, dy, dy_dtype, axes, reducer);
     for (int g = 0; g < plan.grid_count(); ++g) {
-        const bool wide = dy_dtype == Dtype::float64;
-        const Choice choice{Operation::sum, wide ? Accumulator::float64 : Accumulator::float32,
-                            wide ? 8 : 4, 0};
-        RowsJob job;
-        job.geometry = &plan.backward_rows(g);
-        job.layout = make_layout(dy[g], item_size(dy_dtype), &dx, nullptr, axes, plan.axis_count(),
-                                 true, narrow_row);
-        job.x = dy[g].data;
-        job.y = dx.data;
-        job.x_dtype = dy_dtype;
-        job.y_dtype = dx_dtype;
-        job.divide = reducer.kind == ReducerKind::mean ? Divide::source : Divide::nothing;
-        job.divisor_override = reducer.divisor;
-        job.accumulate = g > 0;
-        for (int a = 0; a < 3; ++a)
-            job.divisors[a] = plan.divisors(g, a, reducer.count_include_pad);
+        const Choice choice = sums_choice(dy_dtype);
+        RowsJob job = sums_job(plan, g, dx, dx_dtype, dy[g], dy_dtype, axes, reducer);
         cut_rows(job, choice, 1);
         const Status status =
             run_batches({rows_batch(job, choice)}, element_count(dx) * item_size(dx_dtype));
@@ -341,7 +351,11 @@ Status pool_backward(const BackwardJob& in, Dtype dtype, const Reducer& reducer)
             return safe ? lp_through_sums(in, dtype, reducer.p)
                         : lp_by_windows(in, dtype, reducer.p);
         }
-        if (plan.grid_count() == 1 && suits_spread(plan.form(0), most_shares))
+        const auto wins = [&] {
+            return wins_large(
+                sums_job(plan, 0, in.dx, dtype, in.dy[0], dtype, in.axes, reducer));
+        };
+        if (plan.grid_count() == 1 && suits_spread(plan.form(0), most_shares) && !wins())
             return spread(plan, in.dx, in.dy[0], nullptr, in.axes, dtype, reducer);
         // Sixteen-bit gradients of several grids of windows are added in float32 and rounded once.
         if (!is_sixteen_bit_float(dtype) || plan.grid_count() == 1 || plan.segmented())

@@ -232,6 +232,7 @@ class Forward {
         job.layout = layout_of(in, grid, true, never_narrow);
         job.sheet = suits_sheet(job);
         job.planes_run_on = job.sheet && planes_run_on(job);
+        job.small_planes = job.sheet && small_planes(job);
         if (!job.sheet) job.layout = layout_of(in, grid, true, narrow_direct_row);
         cut_direct(job, choice, share_);
         direct_.push_back({job, choice});

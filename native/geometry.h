@@ -30,7 +30,8 @@ struct RowProgram {
     const RowWindow* windows = nullptr;
     std::int64_t count = 0;
     std::int64_t step = 1;
-    std::int64_t ring = 1;  // rows alive at once: the longest window
+    std::int64_t tallest = 0;  // rows of the longest window
+    std::int64_t ring = 1;     // rows alive at once: as many, or fewer
     bool two_stack = false;
     bool exclusive = false;  // no row belongs to two windows
     std::int64_t source_size = 1, output_size = 1;

@@ -232,9 +232,10 @@ RowProgram Plan::make_program(std::vector<RowWindow> windows, std::int64_t step,
         }
         window.split = std::min(split, window.stop);
         total += window.stop - window.start;
-        program.ring = std::max(program.ring, window.stop - window.start);
+        program.tallest = std::max(program.tallest, window.stop - window.start);
         previous = &window;
     }
+    program.ring = std::max(program.ring, program.tallest);
     program.exclusive = total == distinct;
     if (program.exclusive) program.ring = std::min(program.ring, rows_held);
     // Measured: as many rows as are joined at once are cheaper read directly than through suffixes.

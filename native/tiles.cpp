@@ -36,21 +36,21 @@ bool simple_dtypes(Dtype x, Dtype y, bool divide) {
 }
 
 bool wins_large(const RowsJob& job) {
-    const WindowForm& form = *job.form;
-    return job.large && (job.layout.lanes > 1 ? form.stride[1] == 1
-                                              : std::max(form.taps[1], form.taps[2]) > most_sheet_taps);
+    const RowsGeometry& g = *job.geometry;
+    const std::int64_t longest = std::max(g.program[1].tallest, g.row.kernel);
+    return job.large && (longest > most_sheet_taps || (job.layout.lanes > 1 && !g.program[1].exclusive));
 }
 
 bool suits_large(const RowsJob& job, const Choice& choice) {
     const RowsGeometry& g = *job.geometry;
     const Layout& layout = job.layout;
-    const bool slides = g.row.mode != RowMode::intervals && g.row.stride == 1;
+    const bool slides = g.row.mode != RowMode::intervals && g.row.stride == 1 && g.row.expand == 1;
     const std::int64_t x = item_size(job.x_dtype), y = item_size(job.y_dtype);
     const bool dense = layout.lanes == 1 ? layout.x_axis[2] == x && layout.y_axis[2] == y
                                          : layout.x_lane == x && layout.y_lane == y;
-    return slides && dense && !layout.gather && !job.lp && !job.patch_empty &&
+    return slides && dense && !layout.gather && !job.lp && !job.patch_empty && !job.accumulate &&
            job.winners == WinnerForm::none && g.source_size[0] == 1 && g.output_size[0] == 1 &&
-           g.program[0].ring == 1 && (g.program[1].two_stack || job.form->taps[1] <= most_large_rows) &&
+           g.program[0].ring == 1 && (g.program[1].two_stack || g.program[1].tallest <= most_large_rows) &&
            simple_dtypes(job.x_dtype, job.y_dtype, job.divide == Divide::result) &&
            kernels().large[choice.row()][choice.column()] != nullptr;
 }
@@ -226,7 +226,7 @@ bool suits_direct(const WindowForm& form, bool winners) {
 
 namespace {
 
-constexpr std::int64_t widest_sheet = 2048, narrow_sheet = 24;
+constexpr std::int64_t widest_sheet = 2048, narrow_sheet = 24, most_cells_per_pick = 4;
 
 }  // namespace
 
@@ -237,6 +237,14 @@ bool planes_run_on(const DirectJob& job) {
            (layout.batch_rank == 1 &&
             layout.x_batch[0] == form.size[1] * form.size[2] * item_size(job.x_dtype) &&
             layout.y_batch[0] == form.count[1] * form.count[2] * item_size(job.y_dtype));
+}
+
+// Every window has a cell of its own to be made at, and not too many cells go without.
+bool small_planes(const DirectJob& job) {
+    const WindowForm& form = *job.form;
+    const auto at_cells = [&](int a) { return (form.count[a] - 1) * form.stride[a] < form.size[a]; };
+    return planes_run_on(job) && form.size[1] * form.size[2] <= small_cells && at_cells(1) &&
+           at_cells(2) && form.stride[1] * form.stride[2] <= most_cells_per_pick;
 }
 
 bool suits_sheet(const DirectJob& job) {
@@ -252,11 +260,10 @@ bool suits_sheet(const DirectJob& job) {
                        (form.size[1] == 1 || layout.x_axis[1] == form.size[2] * x) &&
                        (form.count[1] == 1 || layout.y_axis[1] == form.count[2] * y);
     if (!dense) return false;
-    if (form.stride[2] == 1)
-        return form.count[2] == form.size[2] &&
-               (form.size[2] >= narrow_sheet ||
-                (planes_run_on(job) && form.stride[1] == 1 && form.count[1] == form.size[1]));
-    return form.stride[2] == 2 && form.size[2] == 2 * form.count[2] && form.size[2] >= narrow_sheet;
+    if (small_planes(job)) return true;
+    if (form.size[2] < narrow_sheet) return false;
+    const bool whole_steps = form.stride[2] == 1 || (form.stride[2] == 2 && form.size[2] % 2 == 0);
+    return whole_steps && form.count[2] * form.stride[2] <= form.size[2];
 }
 
 void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {

@@ -51,7 +51,9 @@ template <class Op, class S, class D> class LargeUnit {
                 made_ = 0;
                 split_ = -1;
             }
-            if (rows_.two_stack)
+            if (w.start >= w.stop)  // (sums alone: maxima of no cells are the rows kernel's)
+                write(w.out, [](std::int64_t) POOLWISE_INLINE { return V{} + Op::identity; });
+            else if (rows_.two_stack)
                 make_from_stacks(w);
             else
                 make_from_rows(w);
@@ -79,15 +81,17 @@ template <class Op, class S, class D> class LargeUnit {
         low_ = column_ - g_.row.pad;
         length_ = columns_ * n;
         source_columns_ = columns_ + (g_.row.kernel - 1) * g_.row.dilation;
+        from_ = larger<std::int64_t>(0, low_);
+        to_ = smaller(g_.row.source_size, low_ + source_columns_);
         pitch_ = (larger(source_columns_ * n, length_ + slack - 1) + lanes - 1) / lanes * lanes;
         at_once_ = smaller(smaller(larger<std::int64_t>(run_elements / pitch_, 1), most_rows_at_once),
                            g_.source_size[1]);
-        const std::int64_t tallest = rows_.two_stack ? rows_.ring : job_.form->taps[1];
-        ring_ = (tallest + 2 * at_once_ - 2) / at_once_ * at_once_;
+        ring_ = (larger<std::int64_t>(1, rows_.tallest) + 2 * at_once_ - 2) / at_once_ * at_once_;
         take_levels();
         reduced_ = arena_.template take<T>(ring_ * pitch_ + slack);
         prefix_buffer_ = arena_.template take<T>(length_ + slack);
-        if (divides && job_.divide != Divide::nothing) along_ = arena_.template take<T>(length_ + slack);
+        if (divides && job_.divide != Divide::nothing)
+            along_ = arena_.template take<T>(source_columns_ * n + slack);
         column_buffer_ = arena_.template take<S>(lanes);
     }
     // levels_[l] has the reductions of 4^l cells.
@@ -101,8 +105,11 @@ template <class Op, class S, class D> class LargeUnit {
     POOLWISE_APART void fill_scratch() {
         for (std::int64_t n = 0; n < at_once_ * pitch_ + slack; ++n) levels_[0][n] = Op::identity;
         if constexpr (divides) {
-            if (job_.divide != Divide::nothing)
+            if (job_.divide == Divide::result)
                 divider_.prepare(job_.divisors, job_.divisor_override, column_, columns_,
+                                 place_.lanes, along_);
+            if (job_.divide == Divide::source && from_ < to_)
+                divider_.prepare(job_.divisors, job_.divisor_override, from_, to_ - from_,
                                  place_.lanes, along_);
         }
     }
@@ -130,16 +137,24 @@ template <class Op, class S, class D> class LargeUnit {
     }
 
     POOLWISE_APART void read_row(T* target, std::int64_t h) {
-        const std::int64_t from = larger<std::int64_t>(0, low_),
-                           to = smaller(g_.row.source_size, low_ + source_columns_);
+        if (from_ >= to_) return;
         const std::int64_t apart = job_.layout.x_axis[2];
-        const char* at = place_.x[0] + h * job_.layout.x_axis[1] + from * apart;
-        const std::int64_t n = place_.lanes;
-        target += (from - low_) * n;
-        if (apart == n * static_cast<std::int64_t>(sizeof(S)))
-            return read_run(target, reinterpret_cast<const S*>(at), (to - from) * n);
-        for (std::int64_t c = from; c < to; ++c, target += n, at += apart)
-            read_run(target, reinterpret_cast<const S*>(at), n);
+        const char* at = place_.x[0] + h * job_.layout.x_axis[1] + from_ * apart;
+        const std::int64_t n = place_.lanes, count = (to_ - from_) * n;
+        target += (from_ - low_) * n;
+        if (apart == n * static_cast<std::int64_t>(sizeof(S))) {
+            read_run(target, reinterpret_cast<const S*>(at), count);
+        } else {
+            for (std::int64_t c = 0; c < to_ - from_; ++c)
+                read_run(target + c * n, reinterpret_cast<const S*>(at + c * apart), n);
+        }
+        if constexpr (divides) {  // (what lies behind the row is zeros, or read later)
+            if (job_.divide == Divide::source)
+                divider_.with(0, h, [&](const auto& after) {
+                    for (std::int64_t i = 0; i < count; i += lanes)
+                        store_vector(target + i, after(load_vector<V>(target + i), i));
+                });
+        }
     }
     // Exactly `count` elements: identities may lie behind them, or the end of the array.
     void read_run(T* target, const S* source, std::int64_t count) {
@@ -317,7 +332,7 @@ template <class Op, class S, class D> class LargeUnit {
     }
     template <class At> void write(std::int64_t row, At&& at) {
         if constexpr (divides) {
-            if (job_.divide != Divide::nothing)
+            if (job_.divide == Divide::result)
                 return divider_.with(0, row, [&](const auto& after) { write_row(row, at, after); });
         }
         write_row(row, at, Keep{});
@@ -361,6 +376,7 @@ template <class Op, class S, class D> class LargeUnit {
     Divider<T> divider_;
     Suspects<Op> seen_;
     std::int64_t band_, column_, columns_, low_, length_, source_columns_, shift_, pitch_;
+    std::int64_t from_, to_;  // the columns of the source that are really there
     std::int64_t at_once_ = 1, ring_ = 1, base_ = -1, made_ = 0, split_ = -1, prefix_stop_ = 0;
     int level_count_ = 1;
     T* levels_[most_levels];

@@ -5,10 +5,11 @@
 // whatever row that is in, so one loop reduces many rows along themselves; where windows reach over
 // an end of their row, gates shut out what is not theirs. Rows so reduced stay in L1 and are joined
 // downwards, again many at once. Small planes are joined downwards with gates too, several planes
-// at a time: no loop here is as short as a row.
+// at a time: no loop here is as short as a row. Where their windows are fewer than their cells, the
+// window at every cell is made all the same, and those that are windows are picked out.
 //
 // Cost per vector of outputs: about kw + kh loads and joins, and a gate for each tap that may lie
-// outside. Every vector is looked at for NaN once; a unit that has one is done again by the direct
+// outside. Rows may have fewer windows than places for them: the last ones are not stored. Every vector is looked at for NaN once; a unit that has one is done again by the direct
 // kernel, exactly. Sums add zeros for the padding along a row, as the direct kernel's do.
 #pragma once
 
@@ -30,13 +31,13 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
         band_ = unit % job.bands;
         first_plane_ = unit / job.bands * job.groups_per_unit;
         last_plane_ = smaller(first_plane_ + job.groups_per_unit, job.groups);
-        stride_ = f_.stride[2];
+        small_ = job.small_planes;
         taps_ = f_.taps[2];
         width_ = f_.size[2];
-        columns_ = f_.count[2];
+        stride_ = small_ ? 1 : f_.stride[2];
+        columns_ = width_ / stride_;
         plane_ = f_.size[1] * width_;
-        small_ = job.planes_run_on && stride_ == 1 && f_.stride[1] == 1 &&
-                 f_.count[1] == f_.size[1] && plane_ <= small_cells;
+        picks_ = small_ && f_.count[1] * f_.count[2] != plane_;
     }
 
     void run() {
@@ -59,7 +60,7 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
     }
 
   private:
-    static constexpr std::int64_t small_cells = 768, chunk_cells = 2048, far_ahead = 2048;
+    static constexpr std::int64_t chunk_cells = 2048, far_ahead = 2048;
     static constexpr bool divides = !Op::watched && floating<T>;
 
     POOLWISE_APART void take_scratch() {
@@ -80,6 +81,10 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
         for (std::int64_t k = 0; small_ && k < f_.taps[1]; ++k)
             down_gates_[k] = k == f_.pad[1] ? nullptr : arena_.template take<T>(sheet_ + lanes);
         if (job_.divide) along_ = arena_.template take<T>((small_ ? sheet_ : columns_) + lanes);
+        if (picks_) {
+            windows_ = arena_.template take<D>(sheet_);
+            picked_ = arena_.template take<std::int32_t>(planes_at_once_ * f_.count[1] * f_.count[2]);
+        }
         const std::int64_t rows = small_ ? 1 : f_.taps[1];
         end_cells_ = (lanes + 1) * stride_ + taps_;
         for (std::int64_t r = 0; r < rows; ++r) ends_[r] = arena_.template take<S>(end_cells_);
@@ -106,8 +111,16 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
             if (!down_gates_[k]) continue;
             open_all(down_gates_[k], sheet_ + lanes);
             for (std::int64_t at = 0; at < sheet_; at += plane_)
-                shut_outside(down_gates_[k] + at, k - f_.pad[1], f_.count[1], 1, f_.size[1],
+                shut_outside(down_gates_[k] + at, k - f_.pad[1], f_.size[1], 1, f_.size[1],
                              width_);
+        }
+        if (picks_) {
+            std::int32_t* at = picked_;
+            for (std::int64_t p = 0; p < planes_at_once_; ++p)
+                for (std::int64_t h = 0; h < f_.count[1]; ++h)
+                    for (std::int64_t w = 0; w < f_.count[2]; ++w)
+                        *at++ = static_cast<std::int32_t>(p * plane_ + h * f_.stride[1] * width_ +
+                                                          w * f_.stride[2]);
         }
         if constexpr (divides) {
             if (job_.divide) prepare_division();
@@ -128,12 +141,16 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
     }
 
     void prepare_division() {
-        divider_.prepare(job_.divisors, job_.divisor_override, 0, columns_, 1, along_);
+        divider_.prepare(job_.divisors, job_.divisor_override, 0, f_.count[2], 1, along_);
         one_divisor_ = divider_.uniform();
         for (std::int64_t h = 1; h < f_.count[1]; ++h)
             one_divisor_ = one_divisor_ && same_divisors(0, h);
-        for (std::int64_t n = 0; small_ && !one_divisor_ && n < sheet_ + lanes; ++n)
-            along_[n] = static_cast<T>(divider_.of(0, n / columns_ % f_.count[1], n % columns_));
+        for (std::int64_t n = 0; small_ && !one_divisor_ && n < sheet_ + lanes; ++n) {
+            const std::int64_t h = n / width_ % f_.size[1] / f_.stride[1],
+                               w = n % width_ / f_.stride[2];
+            along_[n] = static_cast<T>(
+                divider_.of(0, smaller(h, f_.count[1] - 1), smaller(w, f_.count[2] - 1)));
+        }
     }
     bool same_divisors(std::int64_t a, std::int64_t b) const {
         return job_.divisor_override || job_.divisors[1][a] == job_.divisors[1][b];
@@ -174,9 +191,17 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
             for (std::int64_t k = 0; k < f_.taps[1]; ++k)
                 rows[k] = reduced_ + (k - f_.pad[1]) * width_;
             finish(0, [&](const auto& after) {
-                down<true>(target(p), rows, static_cast<int>(f_.taps[1]), planes * plane_, after);
+                down<true>(picks_ ? windows_ : target(p), rows, static_cast<int>(f_.taps[1]),
+                           planes * plane_, after);
             });
+            if (picks_) pick(target(p), planes * f_.count[1] * f_.count[2]);
         }
+    }
+
+    POOLWISE_APART void pick(D* out, std::int64_t count) const {
+        const D* const from = windows_;
+        const std::int32_t* const at = picked_;
+        for (std::int64_t n = 0; n < count; ++n) out[n] = from[at[n]];
     }
 
     // ---- large planes, a few rows at once
@@ -208,7 +233,7 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
 
     // Output rows [o, end): neighbours that see all of their windows are one run.
     void join_rows_down(std::int64_t plane, std::int64_t o, std::int64_t end, std::int64_t base) {
-        const bool may_run = f_.stride[1] == 1 && (!divides || !job_.divide || divider_.uniform());
+        const bool may_run = f_.stride[1] == 1 && columns_ == f_.count[2] && (!divides || !job_.divide || divider_.uniform());
         while (o < end) {
             const std::int64_t h = f_.first[1][o], taps = f_.taps[1];
             const std::int64_t k0 = larger<std::int64_t>(0, -h), k1 = smaller(taps, f_.size[1] - h);
@@ -220,8 +245,8 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
             for (std::int64_t k = k0; k < k1; ++k)
                 from[k - k0] = reduced_ + (h + k - base) * columns_;
             finish(o, [&](const auto& after) {
-                down<false>(target(plane) + o * columns_, from, static_cast<int>(k1 - k0),
-                            rows * columns_, after);
+                down<false>(target(plane) + o * f_.count[2], from, static_cast<int>(k1 - k0),
+                            rows * f_.count[2], after);
             });
             o += rows;
         }
@@ -239,11 +264,12 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
             const std::int64_t ahead = ahead_of(plane) + h0 * width_;
             const std::int64_t after_rows = behind(plane) + (f_.size[1] - h1) * width_;
             finish(o, [&](const auto& after) {
-                D* const out = target(plane) + o * columns_;
+                D* const out = target(plane) + o * f_.count[2];
+                const std::int64_t behind_row = after_rows + width_ - 2 * f_.count[2];
                 if (count == 2 && taps_ == 2)
-                    along<2, 2, 2>(out, rows, count, columns_, ahead, after_rows, after);
+                    along<2, 2, 2>(out, rows, count, f_.count[2], ahead, behind_row, after);
                 else
-                    along<2, 0, 0>(out, rows, count, columns_, ahead, after_rows, after);
+                    along<2, 0, 0>(out, rows, count, f_.count[2], ahead, behind_row, after);
             });
         }
     }
@@ -254,7 +280,9 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
     template <bool Gated, class After>
     void down(D* out, const T* const* rows, int row_count, std::int64_t count,
               const After& after) const {
-        if (row_count == 3)
+        if (row_count == 2)
+            down_by<Gated, 2>(out, rows, row_count, count, after);
+        else if (row_count == 3)
             down_by<Gated, 3>(out, rows, row_count, count, after);
         else if (row_count == 5)
             down_by<Gated, 5>(out, rows, row_count, count, after);
@@ -301,6 +329,7 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
                                                                       behind, Keep{});
         };
         if (stride_ == 1 && taps_ == 5) return by(Width<1>{}, Width<5>{});
+        if (stride_ == 1 && taps_ == 2) return by(Width<1>{}, Width<2>{});
         if (stride_ == 1)
             return taps_ == 3 ? by(Width<1>{}, Width<3>{}) : by(Width<1>{}, Width<0>{});
         return taps_ == 3 ? by(Width<2>{}, Width<3>{}) : by(Width<2>{}, Width<0>{});
@@ -399,7 +428,9 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
     Vec<TapInt<T>> seen_{};
     std::int64_t band_, first_plane_, last_plane_, stride_, taps_, width_, columns_, plane_;
     std::int64_t planes_at_once_ = 0, rows_at_once_ = 0, sheet_ = 0, groups_ = 0, end_cells_ = 0;
-    bool small_, one_divisor_ = true;
+    bool small_, picks_, one_divisor_ = true;
+    D* windows_ = nullptr;
+    std::int32_t* picked_ = nullptr;
     T* reduced_ = nullptr;
     T* gates_[most_direct_taps] = {};
     T* down_gates_[most_direct_taps] = {};

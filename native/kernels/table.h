@@ -104,6 +104,9 @@ struct SegmentsJob {
     std::int64_t scratch_bytes = 0;
 };
 
+// Cells that the sheet kernel holds of small planes.
+inline constexpr std::int64_t small_cells = 768;
+
 // Direct kernel: small sliding windows. A unit is a run of plane groups, a lane block, a column
 // tile and a band of output rows.
 struct DirectJob {
@@ -119,6 +122,7 @@ struct DirectJob {
     std::int64_t divisor_override = 0;
     bool sheet = false;          // the sheet kernel's: dense planes
     bool planes_run_on = false;  // ... that follow each other without a gap
+    bool small_planes = false;   // ... and are small enough to be done several at once
     std::int64_t groups = 1, groups_per_unit = 1;
     std::int64_t lane_blocks = 1, lane_block = 1;
     std::int64_t column_tiles = 1, column_tile = 1, bands = 1, band = 1;
