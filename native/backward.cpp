@@ -351,11 +351,9 @@ Status pool_backward(const BackwardJob& in, Dtype dtype, const Reducer& reducer)
             return safe ? lp_through_sums(in, dtype, reducer.p)
                         : lp_by_windows(in, dtype, reducer.p);
         }
-        const auto wins = [&] {
-            return wins_large(
-                sums_job(plan, 0, in.dx, dtype, in.dy[0], dtype, in.axes, reducer));
-        };
-        if (plan.grid_count() == 1 && suits_spread(plan.form(0), most_shares) && !wins())
+        // Measured: what the large-window kernel can do, it does in less time.
+        if (plan.grid_count() == 1 && suits_spread(plan.form(0), most_shares) &&
+            !sums_job(plan, 0, in.dx, dtype, in.dy[0], dtype, in.axes, reducer).large)
             return spread(plan, in.dx, in.dy[0], nullptr, in.axes, dtype, reducer);
         // Sixteen-bit gradients of several grids of windows are added in float32 and rounded once.
         if (!is_sixteen_bit_float(dtype) || plan.grid_count() == 1 || plan.segmented())

@@ -86,6 +86,8 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         if constexpr (Op::indexed) {
             first_tap_ = arena_.template take<I>(length_ + vector_lanes<T>);
             wide_ = arena_.template take<std::int64_t>(length_);
+            window_columns_ = arena_.template take<std::int64_t>(length_);
+            tap_cells_ = arena_.template take<std::int64_t>(f_.cells());
         }
     }
 
@@ -103,6 +105,7 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
             for (std::int64_t n = 0; n < length_; ++n)
                 first_tap_[n] =
                     static_cast<I>(larger<std::int64_t>(0, -(low_ + n % pitch_ * f_.stride[2])));
+            fill_cells();
         }
         for (std::int64_t t = 0; flat_ && t < f_.taps[2]; ++t)
             flat_taps_[t] = {phases_[t % f_.stride[2]] + t / f_.stride[2], nullptr,
@@ -385,6 +388,16 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
             storer.run(row + p * pitch_, columns_, bases[p] + offset, column_stride);
     }
 
+    POOLWISE_APART void fill_cells() {
+        const std::int64_t apart = planes_ > 1 ? pitch_ : columns_ * lanes_;
+        for (std::int64_t n = 0; n < length_; ++n)
+            window_columns_[n] = low_ + n % apart / lanes_ * f_.stride[2];
+        std::int64_t* at = tap_cells_;
+        for (std::int64_t d = 0; d < f_.taps[0]; ++d)
+            for (std::int64_t h = 0; h < f_.taps[1]; ++h)
+                for (std::int64_t w = 0; w < f_.taps[2]; ++w)
+                    *at++ = (d * f_.size[1] + h) * f_.size[2] + w;
+    }
     POOLWISE_APART void store_winners(std::int64_t od, std::int64_t oh, const I* tap) {
         const Layout& layout = job_.layout;
         const std::int64_t offset =
@@ -393,13 +406,9 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
             return store(winner_storer<I>(job_.winners), tap, place_.indices, offset,
                          layout.i_axis[2], layout.i_lane, 1);
         const std::int64_t first = (f_.first[0][od] * f_.size[1] + f_.first[1][oh]) * f_.size[2];
-        const std::int64_t apart = planes_ > 1 ? pitch_ : columns_ * lanes_;
-        for (std::int64_t n = 0; n < length_; ++n) {
-            const std::int64_t c = n % apart / lanes_;
-            const std::int64_t w = tap[n] % f_.taps[2], rest = tap[n] / f_.taps[2];
-            const std::int64_t h = rest % f_.taps[1], d = rest / f_.taps[1];
-            wide_[n] = first + (d * f_.size[1] + h) * f_.size[2] + low_ + c * f_.stride[2] + w;
-        }
+        const std::int64_t* const window = window_columns_;
+        const std::int64_t* const cell = tap_cells_;
+        for (std::int64_t n = 0; n < length_; ++n) wide_[n] = first + window[n] + cell[tap[n]];
         store(winner_storer<std::int64_t>(job_.winners), wide_, place_.indices, offset,
               layout.i_axis[2], layout.i_lane, winner_bytes(job_.winners));
     }
@@ -433,7 +442,8 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
     std::int64_t held_[most_direct_taps];
     T* along_ = nullptr;
     I* first_tap_ = nullptr;
-    std::int64_t* wide_ = nullptr;
+    // Winners as indices: of each output, of its window's first column, and of taps seen from there.
+    std::int64_t *wide_ = nullptr, *window_columns_ = nullptr, *tap_cells_ = nullptr;
 };
 
 }  // namespace
