@@ -139,8 +139,7 @@ RowsJob sums_job(const Plan& plan, int grid, const ArrayView& dx, Dtype dx_dtype
     job.divide = reducer.kind == ReducerKind::mean ? Divide::source : Divide::nothing;
     job.divisor_override = reducer.divisor;
     job.accumulate = grid > 0;
-    for (int a = 0; a < 3; ++a)
-        job.divisors[a] = plan.divisors(grid, a, reducer.count_include_pad);
+    for (int a = 0; a < 3; ++a) job.divisors[a] = plan.divisors(grid, a, reducer.count_include_pad);
     job.large = suits_large(job, sums_choice(dy_dtype));
     return job;
 }

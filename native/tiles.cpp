@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t ring_bytes = 192 << 10;  // rows a unit keeps alive should stay in its caches
 constexpr std::int64_t large_ring_bytes = 4 << 20;
-constexpr std::int64_t plane_bytes = 2 << 20;   // and the pooled planes of three axes
+constexpr std::int64_t plane_bytes = 2 << 20;  // and the pooled planes of three axes
 constexpr std::int64_t gathered = 16;
 constexpr std::int64_t most_large_rows = 8;  // joined without stacks
 // Measured: from 7 x 7 on reading rows into place is cheaper than gates.
@@ -38,7 +38,8 @@ bool simple_dtypes(Dtype x, Dtype y, bool divide) {
 bool wins_large(const RowsJob& job) {
     const RowsGeometry& g = *job.geometry;
     const std::int64_t longest = std::max(g.program[1].tallest, g.row.kernel);
-    return job.large && (longest > most_sheet_taps || (job.layout.lanes > 1 && !g.program[1].exclusive));
+    return job.large &&
+           (longest > most_sheet_taps || (job.layout.lanes > 1 && !g.program[1].exclusive));
 }
 
 bool suits_large(const RowsJob& job, const Choice& choice) {
@@ -50,7 +51,8 @@ bool suits_large(const RowsJob& job, const Choice& choice) {
                                          : layout.x_lane == x && layout.y_lane == y;
     return slides && dense && !layout.gather && !job.lp && !job.patch_empty && !job.accumulate &&
            job.winners == WinnerForm::none && g.source_size[0] == 1 && g.output_size[0] == 1 &&
-           g.program[0].ring == 1 && (g.program[1].two_stack || g.program[1].tallest <= most_large_rows) &&
+           g.program[0].ring == 1 &&
+           (g.program[1].two_stack || g.program[1].tallest <= most_large_rows) &&
            simple_dtypes(job.x_dtype, job.y_dtype, job.divide == Divide::result) &&
            kernels().large[choice.row()][choice.column()] != nullptr;
 }
@@ -242,7 +244,9 @@ bool planes_run_on(const DirectJob& job) {
 // Every window has a cell of its own to be made at, and not too many cells go without.
 bool small_planes(const DirectJob& job) {
     const WindowForm& form = *job.form;
-    const auto at_cells = [&](int a) { return (form.count[a] - 1) * form.stride[a] < form.size[a]; };
+    const auto at_cells = [&](int a) {
+        return (form.count[a] - 1) * form.stride[a] < form.size[a];
+    };
     return planes_run_on(job) && form.size[1] * form.size[2] <= small_cells && at_cells(1) &&
            at_cells(2) && form.stride[1] * form.stride[2] <= most_cells_per_pick;
 }

@@ -12,8 +12,8 @@ namespace poolwise {
 
 std::int64_t padded_bytes(std::int64_t count, std::int64_t item_bytes);
 
-// Large windows at stride 1 along dense rows; and whether it beats the kernels of small windows, where
-// those can do the same.
+// Large windows at stride 1 along dense rows; and whether it beats the kernels of small windows,
+// where those can do the same.
 bool suits_large(const RowsJob& job, const Choice& choice);
 bool wins_large(const RowsJob& job);
 // A batch refers to its job, which must outlive it.

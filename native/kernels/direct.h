@@ -442,7 +442,8 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
     std::int64_t held_[most_direct_taps];
     T* along_ = nullptr;
     I* first_tap_ = nullptr;
-    // Winners as indices: of each output, of its window's first column, and of taps seen from there.
+    // Winners as indices: of each output, of its window's first column, and of taps seen from
+    // there.
     std::int64_t *wide_ = nullptr, *window_columns_ = nullptr, *tap_cells_ = nullptr;
 };
 

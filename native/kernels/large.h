@@ -43,7 +43,8 @@ template <class Op, class S, class D> class LargeUnit {
     // False when it met what calls for care.
     bool run() {
         fill_scratch();
-        const std::int64_t first = band_ * job_.band, last = smaller(first + job_.band, rows_.count);
+        const std::int64_t first = band_ * job_.band,
+                           last = smaller(first + job_.band, rows_.count);
         for (std::int64_t e = first; e < last; ++e) {
             const RowWindow& w = rows_.windows[e];
             if (w.base != base_) {
@@ -71,8 +72,8 @@ template <class Op, class S, class D> class LargeUnit {
   private:
     static constexpr std::int64_t run_elements = 512, most_rows_at_once = 8, far_ahead = 2048;
     static constexpr int most_levels = 16;
-    static constexpr int most_direct = 7;  // cells joined without levels
-    static constexpr int most_terms = 9;   // joined in one pass
+    static constexpr int most_direct = 7;         // cells joined without levels
+    static constexpr int most_terms = 9;          // joined in one pass
     static constexpr std::int64_t slack = lanes;  // what passes run over the end
 
     POOLWISE_APART void take_scratch() {
@@ -84,8 +85,9 @@ template <class Op, class S, class D> class LargeUnit {
         from_ = larger<std::int64_t>(0, low_);
         to_ = smaller(g_.row.source_size, low_ + source_columns_);
         pitch_ = (larger(source_columns_ * n, length_ + slack - 1) + lanes - 1) / lanes * lanes;
-        at_once_ = smaller(smaller(larger<std::int64_t>(run_elements / pitch_, 1), most_rows_at_once),
-                           g_.source_size[1]);
+        at_once_ =
+            smaller(smaller(larger<std::int64_t>(run_elements / pitch_, 1), most_rows_at_once),
+                    g_.source_size[1]);
         ring_ = (larger<std::int64_t>(1, rows_.tallest) + 2 * at_once_ - 2) / at_once_ * at_once_;
         take_levels();
         reduced_ = arena_.template take<T>(ring_ * pitch_ + slack);
@@ -117,11 +119,12 @@ template <class Op, class S, class D> class LargeUnit {
     // ---- along rows
 
     T* reduced(std::int64_t row) {
-        return reduced_ + static_cast<std::uint32_t>(row) % static_cast<std::uint32_t>(ring_) * pitch_;
+        return reduced_ +
+               static_cast<std::uint32_t>(row) % static_cast<std::uint32_t>(ring_) * pitch_;
     }
 
-    // Rows [from, to) of the stream, reduced along themselves. They are made `at_once_`, aligned, so
-    // that what is made together never wraps around.
+    // Rows [from, to) of the stream, reduced along themselves. They are made `at_once_`, aligned,
+    // so that what is made together never wraps around.
     void make_rows(std::int64_t from, std::int64_t to) {
         if (made_ < from) made_ = from;
         const std::int64_t rows = (g_.source_size[1] - base_ + rows_.step - 1) / rows_.step;
@@ -161,7 +164,8 @@ template <class Op, class S, class D> class LargeUnit {
         Suspects<Op> seen;
         std::int64_t n = 0;
         for (; n + 2 * lanes <= count; n += 2 * lanes) {
-            ask_for<0>(reinterpret_cast<const char*>(source + n) + far_ahead, 2 * lanes * sizeof(S));
+            ask_for<0>(reinterpret_cast<const char*>(source + n) + far_ahead,
+                       2 * lanes * sizeof(S));
             const V first = Op::load(source + n), second = Op::load(source + n + lanes);
             seen(first);
             seen(second);
@@ -203,7 +207,8 @@ template <class Op, class S, class D> class LargeUnit {
         }
         if (Op::watched || !same<Op, AddTaps<T>>) {
             for (std::int64_t at = 0; at < kernel; at += reach)
-                terms[how_many++] = levels_[level_count_ - 1] + smaller(at, kernel - reach) * shift_;
+                terms[how_many++] =
+                    levels_[level_count_ - 1] + smaller(at, kernel - reach) * shift_;
         } else {
             std::int64_t at = 0, rest = kernel;
             for (int l = level_count_ - 1; l >= 0; --l, reach /= 4)
@@ -248,8 +253,8 @@ template <class Op, class S, class D> class LargeUnit {
             for (int w = 0; w < wide; ++w) all[w] = load_vector<V>(term[Count - 1] + n + w * lanes);
             for (int t = Count - 2; t >= 0; --t)
                 for (int w = 0; w < wide; ++w)
-                    all[w] = Op::template join<false>(load_vector<V>(term[t] + n + w * lanes),
-                                                      all[w]);
+                    all[w] =
+                        Op::template join<false>(load_vector<V>(term[t] + n + w * lanes), all[w]);
             for (int w = 0; w < wide; ++w) store_vector(target + n + w * lanes, all[w]);
         };
         each_block<T, true>(count, block);
@@ -398,7 +403,8 @@ template <class Op> std::int64_t large_scratch(const RowsJob& job) {
     std::int64_t bytes = 0;
     with_elements<Op>(job.x_dtype, [&](auto of) {
         typedef decltype(of) E;
-        bytes = LargeUnit<typename E::Op, typename E::Source, typename E::Target>::scratch_bytes(job);
+        bytes =
+            LargeUnit<typename E::Op, typename E::Source, typename E::Target>::scratch_bytes(job);
     });
     return bytes;
 }

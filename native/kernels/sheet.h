@@ -9,8 +9,9 @@
 // window at every cell is made all the same, and those that are windows are picked out.
 //
 // Cost per vector of outputs: about kw + kh loads and joins, and a gate for each tap that may lie
-// outside. Rows may have fewer windows than places for them: the last ones are not stored. Every vector is looked at for NaN once; a unit that has one is done again by the direct
-// kernel, exactly. Sums add zeros for the padding along a row, as the direct kernel's do.
+// outside. Rows may have fewer windows than places for them: the last ones are not stored. Every
+// vector is looked at for NaN once; a unit that has one is done again by the direct kernel,
+// exactly. Sums add zeros for the padding along a row, as the direct kernel's do.
 #pragma once
 
 #include "direct.h"
@@ -83,7 +84,8 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
         if (job_.divide) along_ = arena_.template take<T>((small_ ? sheet_ : columns_) + lanes);
         if (picks_) {
             windows_ = arena_.template take<D>(sheet_);
-            picked_ = arena_.template take<std::int32_t>(planes_at_once_ * f_.count[1] * f_.count[2]);
+            picked_ =
+                arena_.template take<std::int32_t>(planes_at_once_ * f_.count[1] * f_.count[2]);
         }
         const std::int64_t rows = small_ ? 1 : f_.taps[1];
         end_cells_ = (lanes + 1) * stride_ + taps_;
@@ -111,8 +113,7 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
             if (!down_gates_[k]) continue;
             open_all(down_gates_[k], sheet_ + lanes);
             for (std::int64_t at = 0; at < sheet_; at += plane_)
-                shut_outside(down_gates_[k] + at, k - f_.pad[1], f_.size[1], 1, f_.size[1],
-                             width_);
+                shut_outside(down_gates_[k] + at, k - f_.pad[1], f_.size[1], 1, f_.size[1], width_);
         }
         if (picks_) {
             std::int32_t* at = picked_;
@@ -233,7 +234,8 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
 
     // Output rows [o, end): neighbours that see all of their windows are one run.
     void join_rows_down(std::int64_t plane, std::int64_t o, std::int64_t end, std::int64_t base) {
-        const bool may_run = f_.stride[1] == 1 && columns_ == f_.count[2] && (!divides || !job_.divide || divider_.uniform());
+        const bool may_run = f_.stride[1] == 1 && columns_ == f_.count[2] &&
+                             (!divides || !job_.divide || divider_.uniform());
         while (o < end) {
             const std::int64_t h = f_.first[1][o], taps = f_.taps[1];
             const std::int64_t k0 = larger<std::int64_t>(0, -h), k1 = smaller(taps, f_.size[1] - h);

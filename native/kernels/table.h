@@ -213,8 +213,8 @@ struct KernelTable {
     const char* isa;
     void (*rows[operation_count][accumulator_count])(const RowsJob&, std::int64_t unit,
                                                      char* scratch);
-    // Rows jobs of dense rows; float32, float64 and maxima of small integers alone. False where a unit
-    // has to be done again by the rows kernel.
+    // Rows jobs of dense rows; float32, float64 and maxima of small integers alone. False where a
+    // unit has to be done again by the rows kernel.
     bool (*large[operation_count][accumulator_count])(const RowsJob&, std::int64_t unit,
                                                       char* scratch);
     std::int64_t (*large_scratch[operation_count][accumulator_count])(const RowsJob&);
