@@ -68,17 +68,18 @@ void cut_rows(RowsJob& job, const Choice& choice, std::int64_t share) {
     job.groups = layout.gather ? ceil_div(layout.planes, gathered) : layout.planes;
     std::int64_t lanes = layout.gather ? std::min(gathered, layout.planes) : layout.lanes;
     std::int64_t columns = g.row.output_size;
-    // Lanes that lie apart in memory cost the large-window kernel more than rows in the next cache.
+    // Lanes that lie apart in memory cost the large-window kernel more than rows in the next cache:
+    // it keeps them together while a few columns fit.
     const std::int64_t room = job.large && lanes > 1 ? large_ring_bytes : ring_bytes;
-    if (alive * columns * lanes * element > room && lanes > 16 && !layout.gather && !job.large) {
-        const std::int64_t fitting = ring_bytes / (alive * columns * element) / 16 * 16;
+    const std::int64_t reach = (g.row.kernel - 1) * g.row.dilation / g.row.stride;
+    const auto least = [&] { return std::max(ceil_div(256, lanes), 4 * reach); };
+    const std::int64_t kept = job.large ? std::min(columns, least()) : columns;
+    if (alive * kept * lanes * element > room && lanes > 16 && !layout.gather) {
+        const std::int64_t fitting = room / (alive * kept * element) / 16 * 16;
         lanes = std::min(lanes, std::max<std::int64_t>(16, fitting));
     }
-    if (alive * columns * lanes * element > room && g.row.mode != RowMode::intervals) {
-        const std::int64_t reach = (g.row.kernel - 1) * g.row.dilation / g.row.stride;
-        const std::int64_t least = std::max(ceil_div(256, lanes), 4 * reach);
-        columns = std::min(columns, std::max(least, room / (alive * lanes * element)));
-    }
+    if (alive * columns * lanes * element > room && g.row.mode != RowMode::intervals)
+        columns = std::min(columns, std::max(least(), room / (alive * lanes * element)));
     job.lane_block = lanes;
     job.lane_blocks = layout.gather ? 1 : ceil_div(layout.lanes, lanes);
     job.column_tile = columns;

@@ -73,7 +73,8 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
                      (taps - 1) / stride + vector_lanes<T>;
             raw_length_ = (phase_ + vector_lanes<T>)*stride;
         } else {
-            raw_length_ = (to_ - from_) * lanes_;
+            // (as for a tile that no padding shortens: the first one tells what scratch is needed)
+            raw_length_ = ((columns_ - 1) * stride + taps) * lanes_;
         }
         raw_ = arena_.template take<T>(raw_length_);
         for (std::int64_t r = 0; r < taps && r < stride; ++r)

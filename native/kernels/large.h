@@ -130,7 +130,7 @@ template <class Op, class S, class D> class LargeUnit {
         const std::int64_t rows = (g_.source_size[1] - base_ + rows_.step - 1) / rows_.step;
         while (made_ < to) {
             const std::int64_t count = smaller(at_once_ - made_ % at_once_, rows - made_);
-            const bool slides = g_.row.kernel > 1;
+            const bool slides = g_.row.kernel > 1 || to_ - from_ < source_columns_;
             T* const target = slides ? levels_[0] : reduced(made_);
             for (std::int64_t r = 0; r < count; ++r)
                 read_row(target + r * pitch_, base_ + (made_ + r) * rows_.step);
