@@ -95,7 +95,8 @@ def flatness(results: Sequence[Result]) -> str:
         case = small.case
         if case.group not in ("forward", "plane") or case.name != f"{case.op} {sizes[0]}":
             continue
-        cells = [f"{case.op} {case.layout.upper()} {case.size}, {in_threads(small.threads)}"]
+        run = f"{in_threads(small.threads)}, {small.isa}"
+        cells = [f"{case.op} {case.layout.upper()} {case.size}, {run}"]
         for size in sizes[1:]:
             large = _like(results, small, f"{case.op} {size}")
             cells.append("-" if large is None else _flat(large.ours / small.ours))
