@@ -251,7 +251,7 @@ def test_tables_mark_misses_and_count_them() -> None:
     assert "Measured on: a machine." in text
     assert "| max 3x3/1 pad 1 | 1 | 2.5 | torch NCHW | 2.5 | 1 | 1 | ✓ |" in text
     assert "✗ peer 0.83 for 2; never 0.83 for 0.97; copy 3.00 for 2" in text
-    assert "| forward: max NCHW cache, 2 threads | 2.33 ✗ | - |" in text
+    assert "| forward: max NCHW cache, 2 threads, avx2 | 2.33 ✗ | - |" in text
     assert "1 of 3 cells meet all their targets: `peer` 1 of 2, `never` 1 of 2" in text
     assert "verdict | torch NHWC | copy |\n" in report.markdown([misses], [], wide=True)
 
