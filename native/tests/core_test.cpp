@@ -248,12 +248,9 @@ void check_kernels() {
                     if (s == 3) check_case<std::int16_t>(rows, columns, d == 1, random);
                     if (s == 5) check_case<std::int64_t>(rows, columns, d == 1, random);
                 }
-    for (const std::int64_t k : {2, 3, 5, 9, 31})  // rows in tiles
-        for (const std::int64_t s : {1, 2})
-            for (const bool lanes : {false, true}) {
-                const Axis rows = sliding(6, 3, s, 1, 1), columns = sliding(2100, k, s, k / 2, 1);
-                check_case<float>(rows, columns, lanes, random);
-            }
+    for (const std::int64_t k : {3, 5, 31})  // rows in tiles
+        for (const bool lanes : {false, true})
+            check_case<float>(sliding(6, 3, 1, 1, 1), sliding(2100, k, 1, k / 2, 1), lanes, random);
     for (const std::int64_t size : {1, 5, 14, 40, 270})
         for (const std::int64_t n : {1, 3, 7})
             for (const bool lanes : {false, true}) {
