@@ -40,3 +40,26 @@ def other_way(x: NDArray, windows: Windows, reducer: str) -> NDArray:
         axes = (x.ndim - 2, x.ndim - 1)
         return reference.forward(x, plan.grids[0], made, axes, made.result_dtype(x.dtype))
     return pw.pool(np.asfortranarray(x), windows, made)
+
+
+def fits(windows: Windows, shape: tuple[int, ...]) -> bool:
+    """Whether no window is wider than the map."""
+    try:
+        windows.over(shape)
+    except ValueError:
+        return False
+    return True
+
+
+def agree(y: NDArray, expected: NDArray, reducer: str, dtype: str) -> None:
+    """Asserts it: maxima and integers to the bit, sums of floats as close as `CLOSE` says."""
+    if reducer != "mean":
+        assert same_bits(y, expected)
+    elif dtype not in CLOSE:
+        assert np.array_equal(y, expected)
+    else:
+        np.testing.assert_allclose(
+            *(np.asarray(a, np.float64) for a in (y, expected)),
+            rtol=CLOSE[dtype],
+            atol=20 * CLOSE[dtype],
+        )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import poolwise as pw
-from _dense import CLOSE, DTYPES, other_way, same_bits, values
+from _dense import DTYPES, agree, fits, other_way, same_bits, values
 from poolwise import Windows
 
 WINDOWS = {
@@ -29,27 +29,6 @@ WINDOWS = {
     "ceil": Windows.sliding((4, 7), (3, 1), (1, 3), ceil_mode=True),
 }
 SHAPES = [(2, 33, 112), (3, 70, 64), (1, 20, 301), (2, 12, 37)]
-
-
-def fits(windows: Windows, shape: tuple[int, ...]) -> bool:
-    try:
-        windows.over(shape)
-    except ValueError:
-        return False
-    return True
-
-
-def agree(y: np.ndarray, expected: np.ndarray, reducer: str, dtype: str) -> None:
-    if reducer != "mean":
-        assert same_bits(y, expected)
-    elif dtype not in CLOSE:
-        assert np.array_equal(y, expected)
-    else:
-        np.testing.assert_allclose(
-            *(np.asarray(a, np.float64) for a in (y, expected)),
-            rtol=CLOSE[dtype],
-            atol=20 * CLOSE[dtype],
-        )
 
 
 @pytest.mark.parametrize("special", [False, True], ids=["plain", "special"])
