@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "caches.h"
 #include "core.h"
 #include "plan.h"
 #include "thread_pool.h"
@@ -291,6 +292,7 @@ NB_MODULE(_native, m) {
     m.def("scatter", &scatter, nb::arg("dx"), nb::arg("dtype"), nb::arg("dys"), nb::arg("indices"),
           nb::arg("axes"), nb::arg("accumulate"), nb::arg("plan").none() = nb::none());
     bind_calls(m);
+    m.def("assume_last_cache", &assume_last_cache);
     m.def("set_num_threads", &set_num_threads);
     m.def("get_num_threads", &get_num_threads);
     m.def("config", &config);

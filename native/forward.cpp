@@ -3,6 +3,7 @@
 #include <memory>
 #include <new>
 
+#include "caches.h"
 #include "choose.h"
 #include "core.h"
 #include "dispatch.h"
@@ -146,6 +147,11 @@ class Forward {
                kernels().direct[choice.row()][choice.column()] != nullptr;
     }
 
+    std::int64_t bytes_moved(const ForwardJob& in, int grid) const {
+        return element_count(in.x) * item_size(kind_.x_dtype) +
+               element_count(in.y[grid]) * item_size(kind_.y_dtype);
+    }
+
     Layout layout_of(const ForwardJob& in, int grid, bool allow_lanes, std::int64_t narrow) const {
         return make_layout(in.x, item_size(kind_.x_dtype), &in.y[grid],
                            in.winners ? &in.winners[grid] : nullptr, in.axes, in.plan->axis_count(),
@@ -233,6 +239,7 @@ class Forward {
         job.sheet = suits_sheet(job);
         job.planes_run_on = job.sheet && planes_run_on(job);
         job.small_planes = job.sheet && small_planes(job);
+        job.past_caches = job.sheet && past_caches(bytes_moved(in, grid));
         if (!job.sheet) job.layout = layout_of(in, grid, true, narrow_direct_row);
         cut_direct(job, choice, share_);
         direct_.push_back({job, choice});
@@ -250,6 +257,7 @@ class Forward {
         job.patch_empty = picks && plan.has_empty_windows(grid);
         job.lp = lp_rule(plan, grid);
         job.large = !plan.has_empty_windows(grid) && suits_large(job, choice);
+        job.past_caches = job.large && past_caches(bytes_moved(in, grid));
         return job;
     }
     void add_rows(const ForwardJob& in, const Choice& choice, int grid) {

@@ -184,7 +184,8 @@ Batch segments_batch(const SegmentsJob& job, const Choice& choice) {
 
 namespace {
 
-constexpr std::int64_t unit_bytes = 32 << 10;  // below this, a unit is several planes
+constexpr std::int64_t unit_bytes = 32 << 10;         // below this, a unit is several planes
+constexpr std::int64_t sheet_unit_bytes = 256 << 10;  // (a unit has its gates to make)
 constexpr std::int64_t lane_row_bytes = 64 << 10;
 constexpr std::int64_t direct_columns = 1024;
 constexpr std::int64_t lane_tile_bytes = 8 << 10;
@@ -192,8 +193,8 @@ constexpr std::int64_t lane_tile_bytes = 8 << 10;
 // Lane blocks, planes per unit and bands of `rows` rows: the same for both directions. `row_bytes`
 // is what one lane of a row takes.
 template <class Job>
-void cut_small(Job& job, std::int64_t row_bytes, std::int64_t rows, std::int64_t depth,
-               std::int64_t least_band, std::int64_t share) {
+void cut_small(Job& job, std::int64_t unit_bytes, std::int64_t row_bytes, std::int64_t rows,
+               std::int64_t depth, std::int64_t least_band, std::int64_t share) {
     const Layout& layout = job.layout;
     job.groups = layout.gather ? ceil_div(layout.planes, gathered) : layout.planes;
     std::int64_t lanes = layout.gather ? std::min(gathered, layout.planes) : layout.lanes;
@@ -267,14 +268,17 @@ bool suits_sheet(const DirectJob& job) {
     if (!dense) return false;
     if (small_planes(job)) return true;
     if (form.size[2] < narrow_sheet) return false;
+    // Windows that share no row are joined as they lie, wherever rows end.
+    if (form.stride[1] >= form.taps[1] && (form.stride[2] == 2 || form.stride[2] == 3))
+        return form.count[2] * form.stride[2] <= form.size[2];
     const bool whole_steps = form.stride[2] == 1 || (form.stride[2] == 2 && form.size[2] % 2 == 0);
     return whole_steps && form.count[2] * form.stride[2] <= form.size[2];
 }
 
 void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
     const WindowForm& form = *job.form;
-    cut_small(job, form.size[2] * choice.value_bytes, form.count[1], form.count[0],
-              std::max<std::int64_t>(8, 4 * form.taps[1]), share);
+    cut_small(job, job.sheet ? sheet_unit_bytes : unit_bytes, form.size[2] * choice.value_bytes,
+              form.count[1], form.count[0], std::max<std::int64_t>(8, 4 * form.taps[1]), share);
     // Rows of lanes are cut so that those of a window stay in L1; a tile reads taps - 1 columns
     // again.
     const std::int64_t fitting =
@@ -310,7 +314,7 @@ bool suits_spread(const WindowForm& form, std::int64_t most) {
 
 void cut_spread(SpreadJob& job, bool wide, std::int64_t share) {
     const WindowForm& form = *job.form;
-    cut_small(job, form.size[2] * (wide ? 8 : 4), form.size[1], form.size[0],
+    cut_small(job, unit_bytes, form.size[2] * (wide ? 8 : 4), form.size[1], form.size[0],
               std::max<std::int64_t>(8, 4 * form.taps[1]), share);
 }
 

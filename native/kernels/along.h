@@ -22,13 +22,9 @@ template <class T, int Stride> struct Picked {
 
     // Cells from `at` on, of the array's own type S. `gate` (null: none) shuts out what lies beyond
     // the row's ends.
-    template <class Op, class S, class Seen>
-    POOLWISE_INLINE inline void load(const S* at, const T* gate, Seen* seen) {
+    template <class Op, class S> POOLWISE_INLINE inline void load(const S* at, const T* gate) {
         for (int n = 0; n < Stride; ++n) {
             neighbours[n] = Op::load(at + n * lanes);
-            if constexpr (Op::watched) {
-                if (seen) (*seen)(neighbours[n]);
-            }
             if (gate) neighbours[n] = Op::shut(neighbours[n], load_vector<V>(gate + n * lanes));
         }
     }
@@ -75,15 +71,15 @@ template <class T, int Stride> struct Picked {
 
 // One vector of windows of `taps` cells, or of Known, along one row from `at` on. Gates, one for
 // every `Stride` taps, lie like the cells; `at` is `place` cells into them.
-template <class Op, int Stride, int Known, class S, class T, class Seen>
-POOLWISE_INLINE inline Vec<T> join_along(const S* at, int taps, T* const* gates, std::int64_t place,
-                                         Seen& seen) {
+template <class Op, int Stride, int Known, class S, class T>
+POOLWISE_INLINE inline Vec<T> join_along(const S* at, int taps, T* const* gates,
+                                         std::int64_t place) {
     if (Known) taps = Known;
     Vec<T> all{};
     for (int t = 0; t < taps; t += Stride) {
         const T* const gate = gates && gates[t / Stride] ? gates[t / Stride] + place : nullptr;
         Picked<T, Stride> cells;
-        cells.template load<Op>(at + t, gate, t == 0 ? &seen : nullptr);
+        cells.template load<Op>(at + t, gate);
         const Vec<T> first = cells.template phase<0>();
         all = t == 0 ? first : Op::template join<false>(all, first);
         if constexpr (Stride > 1) {
@@ -105,16 +101,19 @@ POOLWISE_APART void join_rows_along(T* out, const T* const* rows, int row_count,
     using V = Vec<T>;
     constexpr int lanes = vector_lanes<T>;
     T* const* const no_gates = nullptr;
-    NaNWatch<T> seen;
+    Suspects<Op> seen;
     const auto block = [&](auto width, std::int64_t q) {
         constexpr int wide = decltype(width)::value;
         V all[wide];
-        for (int r = 0; r < row_count; ++r)
+        for (int r = 0; r < row_count; ++r) {
+            // The first taps are watched: the others are those of windows on.
+            seen.template run<wide * Stride>(rows[r] + q * Stride);
             for (int w = 0; w < wide; ++w) {
                 const T* at = rows[r] + (q + w * lanes) * Stride;
-                const V row = join_along<Op, Stride, Known>(at, taps, no_gates, 0, seen);
+                const V row = join_along<Op, Stride, Known>(at, taps, no_gates, 0);
                 all[w] = r == 0 ? row : Op::template join<false>(all[w], row);
             }
+        }
         for (int w = 0; w < wide; ++w) {
             const std::int64_t n = q + w * lanes;
             store_vector(out + n, after(Picked<T, Stride>::in_order(all[w]), column + n));
@@ -124,7 +123,7 @@ POOLWISE_APART void join_rows_along(T* out, const T* const* rows, int row_count,
     for (; q + 2 * lanes <= count; q += 2 * lanes) block(Width<2>{}, q);
     for (; q + lanes <= count; q += lanes) block(Width<1>{}, q);
     if (q < count) block(Width<1>{}, count - lanes);
-    watch.add(seen);
+    watch.seen |= seen.lanes;
 }
 
 template <class Op, class After, class T = typename Op::Value>

@@ -106,19 +106,20 @@ template <class T> inline constexpr bool floating = same<T, float> || same<T, do
 
 // ---- vectors of accumulators from and to elements of another type
 
+typedef Vec<std::uint16_t, vector_lanes<float> * 2> HalfBits;
 #if defined(__AVX512F__)
 inline Vec<float> widen_halves(const Half* at) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
 }
-inline void narrow_halves(Half* at, Vec<float> v) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), _mm512_cvtps_ph(v, 0));
+inline HalfBits narrow_halves(Vec<float> v) {
+    return reinterpret_cast<HalfBits>(_mm512_cvtps_ph(v, 0));
 }
 #elif defined(__F16C__) && defined(__AVX2__)
 inline Vec<float> widen_halves(const Half* at) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
 }
-inline void narrow_halves(Half* at, Vec<float> v) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(at), _mm256_cvtps_ph(v, 0));
+inline HalfBits narrow_halves(Vec<float> v) {
+    return reinterpret_cast<HalfBits>(_mm256_cvtps_ph(v, 0));
 }
 #else
 inline Vec<float> widen_halves(const Half* at) {
@@ -126,8 +127,10 @@ inline Vec<float> widen_halves(const Half* at) {
     for (int l = 0; l < vector_lanes<float>; ++l) v[l] = widen(at[l]);
     return v;
 }
-inline void narrow_halves(Half* at, Vec<float> v) {
-    for (int l = 0; l < vector_lanes<float>; ++l) at[l] = narrow_half(v[l]);
+inline HalfBits narrow_halves(Vec<float> v) {
+    HalfBits bits;
+    for (int l = 0; l < vector_lanes<float>; ++l) bits[l] = narrow_half(v[l]).bits;
+    return bits;
 }
 #endif
 
@@ -147,22 +150,24 @@ template <class T, class S> inline Vec<T> load_as(const S* at) {
         return __builtin_convertvector(__builtin_convertvector(v, Vec<std::int32_t>), Vec<T>);
     }
 }
-template <class T, class D> inline void store_as(D* at, Vec<T> v) {
+// A vector of accumulators as elements of type D, rounded once: what is stored, as a vector.
+template <class D, class T> inline auto stored(Vec<T> v) {
     if constexpr (same<T, D>) {
-        store_vector(at, v);
+        return v;
     } else if constexpr (same<D, Half>) {
-        narrow_halves(at, v);
+        return narrow_halves(v);
     } else {  // as narrow_brain does
         static_assert(same<D, Brain> && same<T, float>);
-        constexpr int bytes = vector_lanes<T> * 2;
         typedef Vec<std::uint32_t> Bits;
         const Bits bits = reinterpret_cast<const Bits&>(v);
         const Bits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
         const Bits nan = (bits >> 16) | 0x40u;
         const Bits told = (bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded;
-        store_vector(reinterpret_cast<std::uint16_t*>(at),
-                     __builtin_convertvector(told, Vec<std::uint16_t, bytes>));
+        return __builtin_convertvector(told, HalfBits);
     }
+}
+template <class T, class D> inline void store_as(D* at, Vec<T> v) {
+    store_vector(at, stored<D, T>(v));
 }
 
 // ---- runs: `count` elements `stride` bytes apart <-> contiguous accumulators

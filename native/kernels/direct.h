@@ -13,7 +13,7 @@
 #pragma once
 
 #include "along.h"
-#include "groups.h"
+#include "beside.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -127,8 +127,16 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         in_target_ = dense_target_ && !Op::indexed && planes_ == 1 && length_ >= vector_lanes<T>;
         // Windows that share no row need no ring: they are joined where they lie.
         const bool apart = f_.stride[1] >= f_.taps[1] && f_.stride[0] >= f_.taps[0];
-        apart_ = apart && (flat_ ? in_place_ && in_target_
-                                 : dense_source_ && slots_ > 1 && f_.cells() <= most_direct_taps);
+        apart_ = flat_ ? apart && in_place_ && in_target_
+                       : dense_source_ && slots_ > 1 && f_.cells() <= most_direct_taps &&
+                             (apart || (!Op::indexed && share_little()));
+    }
+
+    // With channels side by side: whether joining every window where it lies takes no more loads
+    // and stores than reducing its new rows first.
+    bool share_little() const {
+        return f_.taps[0] == 1 &&
+               f_.taps[1] * f_.taps[2] <= f_.stride[1] * (f_.taps[2] + 1) + f_.taps[1] + 3;
     }
 
     // A wide row is joined as it lies, but for the windows that see its border.
@@ -180,7 +188,7 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         TapRow<T> out = result_;
         if (in_target_) out.v = reinterpret_cast<T*>(place_.y[0] + offset);
         if constexpr (Op::indexed)
-            apart ? join_lanes<Exact>(taps, how_many, out)
+            apart ? join_lanes(taps, how_many, out)
                   : join_winners<Op, true>(out, taps, how_many, length_);
         else
             join_and_finish<Exact>(taps, how_many, out.v, od, oh, apart);
@@ -205,15 +213,10 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
     template <bool Exact>
     void join_and_finish(const Tap<T>* rows, int row_count, T* out, std::int64_t od,
                          std::int64_t oh, bool apart) {
-        if (apart && !flat_) {
-            join_lanes<Exact>(rows, row_count, {out, nullptr});
-            if constexpr (divides) {
-                if (job_.divide) divider_.divide(od, oh, out);
-            }
-            return;
-        }
         const auto finish = [&](const auto& after) {
-            if (apart)
+            if (apart && !flat_)
+                join_pixels<Exact>(rows, row_count, out, after);
+            else if (apart)
                 join_in_place(rows, row_count, out, after);
             else if (in_target_)
                 join_values<Op, Exact, false>(out, rows, row_count, length_, after);
@@ -238,7 +241,6 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         NaNWatch<T> watch;
         for (int r = 0; r < row_count; ++r) {
             whole[r] = rows[r].v + start;
-            // The first taps are watched as they are joined: the others are those of windows on.
             if (Op::watched) watch(load_vector<Vec<T>>(rows[r].v + end - vector_lanes<T>));
         }
         const auto join = along_joiner<Op, After>(static_cast<int>(stride), static_cast<int>(taps));
@@ -337,45 +339,81 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         else
             place_.load(loader_, place_.x, source_offset(d, h), job_.layout.x_axis[2],
                         job_.layout.x_lane, to_ - from_, size_of(job_.x_dtype), raw_);
-        if (Op::watched && !Exact) {
-            NaNWatch<T> watch;
-            scan_run(row.v, (to_ - from_) * lanes_, watch);
-            watch_.add(watch);
-        }
-        join_lanes<Exact>(&row, 1, out);
+        if constexpr (Op::indexed)
+            join_lanes(&row, 1, out);
+        else
+            join_pixels<Exact>(&row, 1, out.v, Keep{});
     }
 
-    // Joins the windows of a row of outputs, from one or several rows of the input.
-    template <bool Exact>
-    POOLWISE_APART void join_lanes(const Tap<T>* rows, int row_count, TapRow<T> out) {
-        NaNWatch<T> watch;
+    // visit(first output, outputs, first and last tap of each): outputs beside each other that see
+    // all of their taps are told together.
+    template <class Visit> void each_run(Visit&& visit) const {
         const std::int64_t stride = f_.stride[2], width = f_.taps[2];
-        std::int64_t c = 0;
-        while (c < columns_) {
+        for (std::int64_t c = 0; c < columns_;) {
             const std::int64_t start = low_ + c * stride;
             const std::int64_t t0 = larger<std::int64_t>(0, -start),
                                t1 = smaller(width, f_.size[2] - start);
-            // At stride 1 neighbouring whole windows are one long run.
             std::int64_t run = 1;
-            if (stride == 1 && t0 == 0 && t1 == width)
-                run = smaller(columns_ - c, f_.size[2] - width - start + 1);
-            Tap<T> taps[most_direct_taps];
-            int how_many = 0;
-            for (int r = 0; r < row_count; ++r)
-                for (std::int64_t t = t0; t < t1; ++t)
-                    taps[how_many++] = {rows[r].v + (start + t - from_) * lanes_, nullptr,
-                                        static_cast<I>(rows[r].base + t)};
-            const TapRow<T> to{out.v + c * lanes_, Op::indexed ? out.tap + c * lanes_ : nullptr};
-            if constexpr (Op::indexed)
-                join_winners<Op, false>(to, taps, how_many, run * lanes_);
-            else if (row_count == 1)
-                join_values<Op, Exact, false>(to.v, taps, how_many, run * lanes_);
-            else
-                join_windows<Op, Exact>(to.v, taps, row_count, static_cast<int>(t1 - t0),
-                                        run * lanes_, watch);
+            if (t0 == 0 && t1 == width)
+                run = smaller(columns_ - c, (f_.size[2] - width - start) / stride + 1);
+            visit(c, run, t0, t1);
             c += run;
         }
-        watch_.add(watch);
+    }
+
+    template <bool Exact, class After>
+    POOLWISE_APART void join_pixels(const Tap<T>* rows, int row_count, T* out, const After& after) {
+        Suspects<Op> watch;
+        NaNWatch<T> narrow_watch;
+        LaneRows<T> in;
+        in.count = row_count;
+        in.fresh = static_cast<int>(smaller<std::int64_t>(row_count, f_.stride[1]));
+        in.lanes = lanes_;
+        in.step = f_.stride[2] * lanes_;
+        in.length = (to_ - from_) * lanes_;
+        in.next_rows = in.fresh * job_.layout.x_axis[1] / bytes;
+        each_run([&](std::int64_t c, std::int64_t run, std::int64_t t0, std::int64_t t1) {
+            const std::int64_t start = (low_ + c * f_.stride[2] + t0 - from_) * lanes_;
+            const int columns = static_cast<int>(t1 - t0);
+            for (int r = 0; r < row_count; ++r) in.row[r] = rows[r].v + start;
+            if (lanes_ >= vector_lanes<T>) {
+                const auto join = columns == f_.taps[2]
+                                      ? beside_joiner<Op, Exact, After>(row_count, columns)
+                                      : join_beside<Op, Exact, 0, 0, After>;
+                return join(out + c * lanes_, in, columns, c, run, after, watch);
+            }
+            Tap<T> taps[most_direct_taps];
+            for (std::int64_t w = 0; w < run; ++w) {
+                for (int r = 0; r < row_count; ++r)
+                    for (int t = 0; t < columns; ++t)
+                        taps[r * columns + t] = {in.row[r] + w * in.step + t * lanes_, nullptr, 0};
+                T* const to = out + (c + w) * lanes_;
+                join_windows<Op, Exact>(to, taps, row_count, columns, lanes_, narrow_watch);
+                for (std::int64_t n = 0; n < lanes_; ++n)
+                    to[n] = after(to[n], (c + w) * lanes_ + n);
+            }
+        });
+        watch_.add(narrow_watch);
+        if constexpr (Op::watched) watch_.seen |= watch.lanes;
+    }
+
+    // Winners of a row of outputs, from one or several rows of the input.
+    POOLWISE_APART void join_lanes(const Tap<T>* rows, int row_count, TapRow<T> out) {
+        each_run([&](std::int64_t first, std::int64_t run, std::int64_t t0, std::int64_t t1) {
+            // At stride 1 neighbouring whole windows are one long run.
+            const std::int64_t together = f_.stride[2] == 1 ? run : 1;
+            for (std::int64_t c = first; c < first + run; c += together) {
+                const std::int64_t start = low_ + c * f_.stride[2] - from_;
+                Tap<T> taps[most_direct_taps];
+                int how_many = 0;
+                for (int r = 0; r < row_count; ++r)
+                    for (std::int64_t t = t0; t < t1; ++t)
+                        taps[how_many++] = {rows[r].v + (start + t) * lanes_, nullptr,
+                                            static_cast<I>(rows[r].base + t)};
+                join_winners<Op, false>({out.v + c * lanes_, out.tap + c * lanes_}, taps, how_many,
+                                        together * lanes_);
+            }
+        });
     }
 
     template <class Acc>

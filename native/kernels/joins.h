@@ -17,7 +17,7 @@ template <class T> struct AsItIs {
     using Value = T;
     static constexpr bool indexed = false;
     template <class S> static inline Vec<T> load(const S* at) { return load_as<T>(at); }
-    template <class D> static inline void store(D* at, Vec<T> v) { store_as<T>(at, v); }
+    template <class D> static inline auto stored(Vec<T> v) { return POOLWISE_ISA::stored<D, T>(v); }
 };
 template <class T, bool Min> struct PickTaps : AsItIs<T> {
     static constexpr bool watched = floating<T>, least = Min;
@@ -35,6 +35,7 @@ template <class T, bool Min> struct PickTaps : AsItIs<T> {
         return (Min ? v > gate : v < gate) ? v : gate;
     }
     static inline auto suspect(Vec<T> v) { return v != v; }
+    static inline auto suspect(Vec<T> a, Vec<T> b) { return unordered<T>(a, b); }
 };
 
 // Maxima of 16-bit floats without a conversion: their bits, but for the sign's turned over when
@@ -50,7 +51,7 @@ template <class B, bool Min> struct PickBits {
     static inline Vec<T> load(const B* at) {
         return turned(load_vector<Vec<T>>(reinterpret_cast<const T*>(at)));
     }
-    static inline void store(B* at, Vec<T> v) { store_vector(reinterpret_cast<T*>(at), turned(v)); }
+    template <class> static inline Vec<T> stored(Vec<T> v) { return turned(v); }
     template <bool, class V> static inline V join(V earlier, V later) {
         return (Min ? later < earlier : later > earlier) ? later : earlier;
     }
@@ -60,6 +61,7 @@ template <class B, bool Min> struct PickBits {
     static inline auto suspect(Vec<T> v) {
         return (v > infinity) | (v < T(~infinity)) | (v == T(-1));
     }
+    static inline auto suspect(Vec<T> a, Vec<T> b) { return suspect(a) | suspect(b); }
 };
 // Which of the values it was shown call for care, lane by lane.
 template <class Op> struct Suspects {
@@ -67,6 +69,16 @@ template <class Op> struct Suspects {
     Vec<TapInt<T>> lanes{};
     inline void operator()(Vec<T> v) {
         if constexpr (Op::watched) lanes |= Op::suspect(v);
+    }
+    inline void operator()(Vec<T> a, Vec<T> b) {
+        if constexpr (Op::watched) lanes |= Op::suspect(a, b);
+    }
+    // All of `count` vectors from `at` on, which are joined anyway.
+    template <int Count, class S> POOLWISE_INLINE inline void run(const S* at) {
+        constexpr int each = vector_lanes<T>;
+        for (int v = 0; v + 2 <= Count; v += 2)
+            (*this)(Op::load(at + v * each), Op::load(at + (v + 1) * each));
+        if constexpr (Count % 2 == 1) (*this)(Op::load(at + (Count - 1) * each));
     }
 };
 template <class T> struct AddTaps : AsItIs<T> {

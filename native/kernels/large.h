@@ -14,7 +14,7 @@
 #pragma once
 
 #include "elements.h"
-#include "groups.h"
+#include "outputs.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -59,6 +59,7 @@ template <class Op, class S, class D> class LargeUnit {
             else
                 make_from_rows(w);
         }
+        if (job_.past_caches) drain_streams();
         if constexpr (Op::watched) return !any_lane(seen_.lanes);
         return true;
     }
@@ -70,7 +71,7 @@ template <class Op, class S, class D> class LargeUnit {
     }
 
   private:
-    static constexpr std::int64_t run_elements = 512, most_rows_at_once = 8, far_ahead = 2048;
+    static constexpr std::int64_t run_elements = 512, most_rows_at_once = 8;
     static constexpr int most_levels = 16;
     static constexpr int most_direct = 7;         // cells joined without levels
     static constexpr int most_terms = 9;          // joined in one pass
@@ -91,7 +92,7 @@ template <class Op, class S, class D> class LargeUnit {
         ring_ = (larger<std::int64_t>(1, rows_.tallest) + 2 * at_once_ - 2) / at_once_ * at_once_;
         take_levels();
         reduced_ = arena_.template take<T>(ring_ * pitch_ + slack);
-        prefix_buffer_ = arena_.template take<T>(length_ + slack);
+        for (T*& buffer : prefix_buffers_) buffer = arena_.template take<T>(length_ + slack);
         if (divides && job_.divide != Divide::nothing)
             along_ = arena_.template take<T>(source_columns_ * n + slack);
         column_buffer_ = arena_.template take<S>(lanes);
@@ -164,7 +165,7 @@ template <class Op, class S, class D> class LargeUnit {
         Suspects<Op> seen;
         std::int64_t n = 0;
         for (; n + 2 * lanes <= count; n += 2 * lanes) {
-            ask_for<0>(reinterpret_cast<const char*>(source + n) + far_ahead,
+            ask_for<0>(reinterpret_cast<const char*>(source + n) + read_ahead,
                        2 * lanes * sizeof(S));
             const V first = Op::load(source + n), second = Op::load(source + n + lanes);
             seen(first);
@@ -315,23 +316,32 @@ template <class Op, class S, class D> class LargeUnit {
     }
     void lengthen(std::int64_t j) {
         const T* const both[2] = {prefix_, reduced(j)};
-        if (prefix_) join_fixed<2>(prefix_buffer_, both, length_);
-        prefix_ = prefix_ ? prefix_buffer_ : both[1];
+        if (prefix_) join_fixed<2>(prefix_buffer(), both, length_);
+        prefix_ = prefix_ ? prefix_buffer() : both[1];
     }
+    // The one that the prefix is not in: outputs may be asked for twice (outputs.h), and a prefix
+    // must not be lengthened twice.
+    T* prefix_buffer() const { return prefix_buffers_[prefix_ == prefix_buffers_[0]]; }
     POOLWISE_APART void write_lengthened(std::int64_t out, const T* suffix, const T* row) {
         const T* const prefix = prefix_;
-        T* const longer = prefix_buffer_;
+        T* const longer = prefix_buffer();
         write(out, [&](std::int64_t n) POOLWISE_INLINE {
             const V both =
                 Op::template join<false>(load_vector<V>(prefix + n), load_vector<V>(row + n));
             store_vector(longer + n, both);
             return Op::template join<false>(load_vector<V>(suffix + n), both);
         });
-        prefix_ = prefix_buffer_;
+        prefix_ = longer;
     }
 
     // ---- what becomes of output row `row`: at(n) gives the vector from element n on, once
 
+    // The input's row that will be read next, or soon: asked for while outputs are written, so that
+    // memory is not idle meanwhile. (A hint may lie anywhere.)
+    const char* next_row(std::int64_t row) const {
+        const std::int64_t h = base_ + (made_ + row % at_once_) * rows_.step;
+        return place_.x[0] + h * job_.layout.x_axis[1] + from_ * job_.layout.x_axis[2];
+    }
     bool dense() const {
         return job_.layout.y_axis[2] == place_.lanes * static_cast<std::int64_t>(sizeof(D));
     }
@@ -346,31 +356,16 @@ template <class Op, class S, class D> class LargeUnit {
     POOLWISE_INLINE inline void write_row(std::int64_t row, const At& at, const After& after) {
         const std::int64_t apart = job_.layout.y_axis[2], n = place_.lanes;
         char* out = place_.y[0] + row * job_.layout.y_axis[1] + column_ * apart;
-        if (dense()) return write_run(reinterpret_cast<D*>(out), at, after, 0, length_);
-        for (std::int64_t c = 0; c < columns_; ++c, out += apart)
-            write_run(reinterpret_cast<D*>(out), at, after, c * n, n);
-    }
-    template <class At, class After>
-    POOLWISE_INLINE inline static void write_run(D* out, const At& at, const After& after,
-                                                 std::int64_t from, std::int64_t count) {
-        std::int64_t n = 0;
-        for (; n + 2 * lanes <= count; n += 2 * lanes) {
-            ask_for<1>(reinterpret_cast<const char*>(out + n) + far_ahead, 2 * lanes * sizeof(D));
-            const V first = after(at(from + n), from + n);
-            const V second = after(at(from + n + lanes), from + n + lanes);
-            Op::store(out + n, first);
-            Op::store(out + n + lanes, second);
-        }
-        for (; n < count; n += lanes) {
-            const V v = after(at(from + n), from + n);
-            if (n + lanes <= count) {
-                Op::store(out + n, v);
-                continue;
-            }
-            D whole[lanes];
-            Op::store(whole, v);
-            for (std::int64_t i = n; i < count; ++i) out[i] = whole[i - n];
-        }
+        const char* const soon = next_row(row);
+        const auto put = [&](char* to, std::int64_t from, std::int64_t count) POOLWISE_INLINE {
+            write_run<Op>(reinterpret_cast<D*>(to), count, job_.past_caches, false,
+                          [&](std::int64_t i) POOLWISE_INLINE {
+                              __builtin_prefetch(soon + (from + i) * sizeof(S), 0, 2);
+                              return after(at(from + i), from + i);
+                          });
+        };
+        if (dense()) return put(out, 0, length_);
+        for (std::int64_t c = 0; c < columns_; ++c, out += apart) put(out, c * n, n);
     }
 
     const RowsJob& job_;
@@ -385,7 +380,7 @@ template <class Op, class S, class D> class LargeUnit {
     std::int64_t at_once_ = 1, ring_ = 1, base_ = -1, made_ = 0, split_ = -1, prefix_stop_ = 0;
     int level_count_ = 1;
     T* levels_[most_levels];
-    T *reduced_, *prefix_buffer_, *along_ = nullptr;
+    T *reduced_, *prefix_buffers_[2], *along_ = nullptr;
     const T* prefix_ = nullptr;
     S* column_buffer_;
 };

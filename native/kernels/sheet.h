@@ -15,6 +15,7 @@
 #pragma once
 
 #include "direct.h"
+#include "outputs.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -48,6 +49,7 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
             make_planes();
         else
             for (std::int64_t plane = first_plane_; plane < last_plane_; ++plane) make_band(plane);
+        if (job_.past_caches) drain_streams();
         if constexpr (Op::watched) {
             if (any_lane(seen_)) DirectUnit<Careful>(job_, unit_, scratch_).run_exactly();
         }
@@ -61,7 +63,9 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
     }
 
   private:
-    static constexpr std::int64_t chunk_cells = 2048, far_ahead = 2048;
+    // Rows that are reduced before they are joined: few, so that reading them and writing what
+    // becomes of the rows before them go on at the same time.
+    static constexpr std::int64_t chunk_cells = 448;
     static constexpr bool divides = !Op::watched && floating<T>;
 
     POOLWISE_APART void take_scratch() {
@@ -73,7 +77,8 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
             margin = f_.taps[1] * width_;
         } else {
             rows_at_once_ = smaller(f_.count[1], larger<std::int64_t>(2, chunk_cells / width_));
-            sheet_ = (rows_at_once_ * f_.stride[1] + f_.taps[1]) * columns_;
+            // (one row more than windows see: see left_)
+            sheet_ = (rows_at_once_ * f_.stride[1] + f_.taps[1] + 1) * columns_;
         }
         reduced_ = arena_.template take<T>(sheet_ + lanes + 2 * margin) + margin;
         groups_ = (taps_ + stride_ - 1) / stride_;
@@ -193,7 +198,7 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
                 rows[k] = reduced_ + (k - f_.pad[1]) * width_;
             finish(0, [&](const auto& after) {
                 down<true>(picks_ ? windows_ : target(p), rows, static_cast<int>(f_.taps[1]),
-                           planes * plane_, after);
+                           planes * plane_, false, after);
             });
             if (picks_) pick(target(p), planes * f_.count[1] * f_.count[2]);
         }
@@ -212,9 +217,10 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
         const std::int64_t from = band_ * job_.band, to = smaller(from + job_.band, f_.count[1]);
         if (f_.stride[1] >= f_.taps[1] && stride_ > 1) return make_apart(plane, from, to);
         std::int64_t base = 0, made = 0;  // rows [base, made) are in reduced_
+        left_ = 0;
         for (std::int64_t o = from; o < to; o += rows_at_once_) {
             const std::int64_t end = smaller(o + rows_at_once_, to);
-            const std::int64_t first = larger<std::int64_t>(0, f_.first[1][o]);
+            const std::int64_t first = larger<std::int64_t>(0, f_.first[1][o] - (left_ > 0));
             const std::int64_t last = smaller(f_.size[1], f_.first[1][end - 1] + f_.taps[1]);
             if (made > first)
                 for (std::int64_t n = 0; n < (made - first) * columns_; ++n)
@@ -228,27 +234,33 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
                        behind(plane) + (f_.size[1] - last) * width_);
                 made = last;
             }
-            join_rows_down(plane, o, end, base);
+            join_rows_down(plane, o, end, to, base);
         }
     }
 
-    // Output rows [o, end): neighbours that see all of their windows are one run.
-    void join_rows_down(std::int64_t plane, std::int64_t o, std::int64_t end, std::int64_t base) {
+    // Output rows [o, end) of those up to `last`: neighbours that see all of their windows are one
+    // run.
+    void join_rows_down(std::int64_t plane, std::int64_t o, std::int64_t end, std::int64_t last,
+                        std::int64_t base) {
         const bool may_run = f_.stride[1] == 1 && columns_ == f_.count[2] &&
                              (!divides || !job_.divide || divider_.uniform());
         while (o < end) {
             const std::int64_t h = f_.first[1][o], taps = f_.taps[1];
             const std::int64_t k0 = larger<std::int64_t>(0, -h), k1 = smaller(taps, f_.size[1] - h);
+            const auto joins_run = [&](std::int64_t next) {
+                return may_run && k0 == 0 && k1 == taps && h + next - o + taps <= f_.size[1] &&
+                       (!job_.divide || same_divisors(o, next));
+            };
             std::int64_t rows = 1;
-            while (may_run && k0 == 0 && k1 == taps && o + rows < end &&
-                   h + rows + taps <= f_.size[1] && (!job_.divide || same_divisors(o, o + rows)))
-                ++rows;
+            while (o + rows < end && joins_run(o + rows)) ++rows;
+            const bool goes_on = o + rows == end && end < last && joins_run(end);
             const T* from[most_direct_taps];
             for (std::int64_t k = k0; k < k1; ++k)
-                from[k - k0] = reduced_ + (h + k - base) * columns_;
+                from[k - k0] = reduced_ + (h + k - base) * columns_ - left_;
             finish(o, [&](const auto& after) {
-                down<false>(target(plane) + o * f_.count[2], from, static_cast<int>(k1 - k0),
-                            rows * f_.count[2], after);
+                left_ = down<false>(target(plane) + o * f_.count[2] - left_, from,
+                                    static_cast<int>(k1 - k0), rows * f_.count[2] + left_, goes_on,
+                                    after);
             });
             o += rows;
         }
@@ -256,6 +268,13 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
 
     // Windows that share no row: joined as they lie.
     void make_apart(std::int64_t plane, std::int64_t from, std::int64_t to) {
+        const bool whole = f_.pad[1] == 0 && f_.pad[2] == 0 && f_.count[2] >= lanes &&
+                           f_.first[1][f_.count[1] - 1] + f_.taps[1] <= f_.size[1] &&
+                           f_.count[2] * stride_ <= width_ && one_divisor_;
+        if (whole && stride_ == 2 && taps_ == 2 && f_.taps[1] == 2)
+            return finish(from, [&](const auto& after) { apart<2, 2>(plane, from, to, after); });
+        if (whole && stride_ == 3 && taps_ == 3 && f_.taps[1] == 3)
+            return finish(from, [&](const auto& after) { apart<3, 3>(plane, from, to, after); });
         for (std::int64_t o = from; o < to; ++o) {
             const std::int64_t h = f_.first[1][o];
             const std::int64_t h0 = larger<std::int64_t>(0, h),
@@ -267,33 +286,55 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
             const std::int64_t after_rows = behind(plane) + (f_.size[1] - h1) * width_;
             finish(o, [&](const auto& after) {
                 D* const out = target(plane) + o * f_.count[2];
-                const std::int64_t behind_row = after_rows + width_ - 2 * f_.count[2];
-                if (count == 2 && taps_ == 2)
-                    along<2, 2, 2>(out, rows, count, f_.count[2], ahead, behind_row, after);
-                else
+                const std::int64_t behind_row = after_rows + width_ - stride_ * f_.count[2];
+                if (stride_ == 2)
                     along<2, 0, 0>(out, rows, count, f_.count[2], ahead, behind_row, after);
+                else
+                    along<3, 0, 0>(out, rows, count, f_.count[2], ahead, behind_row, after);
             });
         }
+    }
+    // ... of `Size` cells a side, none of which is padding.
+    template <int Size, int Stride, class After>
+    POOLWISE_APART void apart(std::int64_t plane, std::int64_t from, std::int64_t to,
+                              const After& after) {
+        const std::int64_t count = f_.count[2], width = width_, down = f_.stride[1] * width;
+        const S* rows = source(plane) + from * down;
+        D* out = target(plane) + from * count;
+        T* const* const no_gates = nullptr;
+        Suspects<Op> seen;
+        for (std::int64_t o = from; o < to; ++o, rows += down, out += count)
+            for (std::int64_t n = 0; n < count; n += lanes) {
+                ask_for<0>(reinterpret_cast<const char*>(rows + n * Stride * Size) + read_ahead,
+                           Stride * Size * lanes * sizeof(S));
+                const std::int64_t q = smaller(n, count - lanes);
+                V all{};
+                for (int r = 0; r < Size; ++r) {
+                    const S* const at = rows + r * width + q * Stride;
+                    seen.template run<Stride>(at);
+                    const V row = join_along<Op, Stride, Size>(at, Size, no_gates, 0);
+                    all = r == 0 ? row : Op::template join<false>(all, row);
+                }
+                put(out + q, after(Picked<T, Stride>::in_order(all), q), lanes);
+            }
+        if constexpr (Op::watched) seen_ |= seen.lanes;
     }
 
     // ---- the two passes
 
     // out[0, count) = rows joined down, each let through its gate if they are `Gated`.
     template <bool Gated, class After>
-    void down(D* out, const T* const* rows, int row_count, std::int64_t count,
-              const After& after) const {
-        if (row_count == 2)
-            down_by<Gated, 2>(out, rows, row_count, count, after);
-        else if (row_count == 3)
-            down_by<Gated, 3>(out, rows, row_count, count, after);
-        else if (row_count == 5)
-            down_by<Gated, 5>(out, rows, row_count, count, after);
-        else
-            down_by<Gated, 0>(out, rows, row_count, count, after);
+    std::int64_t down(D* out, const T* const* rows, int row_count, std::int64_t count, bool goes_on,
+                      const After& after) const {
+        if (row_count == 2) return down_by<Gated, 2>(out, rows, row_count, count, goes_on, after);
+        if (row_count == 3) return down_by<Gated, 3>(out, rows, row_count, count, goes_on, after);
+        if (row_count == 5) return down_by<Gated, 5>(out, rows, row_count, count, goes_on, after);
+        return down_by<Gated, 0>(out, rows, row_count, count, goes_on, after);
     }
     template <bool Gated, int Known, class After>
-    POOLWISE_APART void down_by(D* out, const T* const* rows, int row_count, std::int64_t count,
-                                const After& after) const {
+    POOLWISE_APART std::int64_t down_by(D* out, const T* const* rows, int row_count,
+                                        std::int64_t count, bool goes_on,
+                                        const After& after) const {
         // Local copies: the compiler cannot know that what is stored below does not change them.
         constexpr int most = Known ? Known : static_cast<int>(most_direct_taps);
         const int taps = Known ? Known : row_count;
@@ -311,17 +352,7 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
             }
             return after(all, n);
         };
-        std::int64_t n = 0;
-        for (; n + 2 * lanes <= count; n += 2 * lanes) {
-            ask_for<1>(reinterpret_cast<const char*>(out + n) + far_ahead, 2 * lanes * sizeof(D));
-            const V first = at(n), second = at(n + lanes);
-            store_all(out + n, first);
-            store_all(out + n + lanes, second);
-        }
-        for (; n < count; n += lanes) {
-            const std::int64_t q = n + lanes <= count ? n : larger<std::int64_t>(0, count - lanes);
-            store_some(out + q, at(q), count - q);
-        }
+        return write_run<Op>(out, count, job_.past_caches && !picks_, goes_on, at);
     }
 
     // One row, into reduced_.
@@ -353,7 +384,7 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
             V all{};
             for (int r = 0; r < how_many; ++r) {
                 const V row =
-                    join_along<Op, Stride, Known>(from[r] + cell, taps, gates, q * Stride, seen);
+                    join_along<Op, Stride, Known>(from[r] + cell, taps, gates, q * Stride);
                 all = r == 0 ? row : Op::template join<false>(all, row);
             }
             return after(Picked<T, Stride>::in_order(all), q);
@@ -371,30 +402,36 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
             if (n >= first)
                 for (; n + lanes <= last && n + 2 * lanes <= count; n += 2 * lanes) {
                     for (int r = 0; r < how_many; ++r)
-                        ask_for<0>(reinterpret_cast<const char*>(row[r] + n * Stride) + far_ahead,
+                        ask_for<0>(reinterpret_cast<const char*>(row[r] + n * Stride) + read_ahead,
                                    Stride * 2 * lanes * sizeof(S));
                     if constexpr (same<Out, D> && !same<After, Keep>)
-                        ask_for<1>(reinterpret_cast<const char*>(out + n) + far_ahead,
+                        ask_for<1>(reinterpret_cast<const char*>(out + n) + write_ahead,
                                    2 * lanes * sizeof(D));
+                    for (int r = 0; r < how_many; ++r)
+                        seen.template run<2 * Stride>(row[r] + n * Stride - pad);
                     const V one = at(n, row, n * Stride - pad);
                     const V two = at(n + lanes, row, (n + lanes) * Stride - pad);
-                    store_all(out + n, one);
-                    store_all(out + n + lanes, two);
+                    put(out + n, one, lanes);
+                    put(out + n + lanes, two, lanes);
                 }
             if (n >= count) break;
             const std::int64_t q = n + lanes <= count ? n : larger<std::int64_t>(0, count - lanes);
-            const std::int64_t cell = q * Stride - pad;
-            if (first <= q && q <= last)
-                store_some(out + q, at(q, row, cell), count - q);
-            else
-                store_some(out + q, at(q, copied(rows, how_many, cell, ahead, end), 0), count - q);
+            const bool there = first <= q && q <= last;
+            const S* const* from =
+                there ? row : copied(rows, how_many, q * Stride - pad, ahead, end);
+            const std::int64_t cell = there ? q * Stride - pad : 0;
+            for (int r = 0; r < how_many; ++r) seen.template run<Stride>(from[r] + cell);
+            put(out + q, at(q, from, cell), count - q);
             n += lanes;
         }
         if constexpr (Op::watched) {  // the last cells, which no first tap sees
-            for (std::int64_t c = count * Stride - pad; c < count * Stride; c += lanes) {
-                copied(rows, how_many, c, ahead, end);
-                for (int r = 0; r < how_many; ++r) seen(Op::load(ends_[r]));
-            }
+            const std::int64_t cells = count * Stride;
+            for (int r = 0; r < how_many && pad > 0; ++r)
+                for (std::int64_t c = larger<std::int64_t>(0, cells - pad); c < cells; c += lanes)
+                    if (cells >= lanes)
+                        seen(Op::load(rows[r] + smaller(c, cells - lanes)));
+                    else
+                        seen(Op::load(copied(rows, how_many, c, ahead, end)[r]));
             seen_ |= seen.lanes;
         }
     }
@@ -407,18 +444,12 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
         return ends_;
     }
 
-    template <class Out> static inline void store_all(Out* out, V v) {
+    // Rows in L1 hold values as they are; outputs hold elements.
+    template <class Out> static inline void put(Out* out, V v, std::int64_t room) {
         if constexpr (same<Out, T>)
-            store_vector(out, v);
+            store_some<AsItIs<T>>(out, v, room);
         else
-            Op::store(out, v);
-    }
-    // As much of a vector as there is room for.
-    template <class Out> static inline void store_some(Out* out, V v, std::int64_t room) {
-        if (room >= lanes) return store_all(out, v);
-        Out whole[lanes];
-        store_all(whole, v);
-        for (std::int64_t n = 0; n < room; ++n) out[n] = whole[n];
+            store_some<Op>(out, v, room);
     }
 
     const DirectJob& job_;
@@ -431,6 +462,8 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
     std::int64_t band_, first_plane_, last_plane_, stride_, taps_, width_, columns_, plane_;
     std::int64_t planes_at_once_ = 0, rows_at_once_ = 0, sheet_ = 0, groups_ = 0, end_cells_ = 0;
     bool small_, picks_, one_divisor_ = true;
+    // Outputs before the row to be made that were left to be written with it.
+    std::int64_t left_ = 0;
     D* windows_ = nullptr;
     std::int32_t* picked_ = nullptr;
     T* reduced_ = nullptr;

@@ -73,6 +73,7 @@ struct RowsJob {
     std::int64_t column_tiles = 1, column_tile = 1, bands = 1, band = 1;
     std::int64_t rows_at_once = 1;   // reduced along themselves
     bool large = false;              // the large-window kernel's, until it meets a NaN
+    bool past_caches = false;        // ... whose outputs are written past the caches
     std::int64_t scratch_bytes = 0;  // each thread's
 };
 
@@ -123,6 +124,7 @@ struct DirectJob {
     bool sheet = false;          // the sheet kernel's: dense planes
     bool planes_run_on = false;  // ... that follow each other without a gap
     bool small_planes = false;   // ... and are small enough to be done several at once
+    bool past_caches = false;    // outputs are written past the caches (sheets alone)
     std::int64_t groups = 1, groups_per_unit = 1;
     std::int64_t lane_blocks = 1, lane_block = 1;
     std::int64_t column_tiles = 1, column_tile = 1, bands = 1, band = 1;

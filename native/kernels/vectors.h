@@ -7,6 +7,10 @@
 
 #include "lanes.h"
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 namespace poolwise::POOLWISE_ISA {
 namespace {
 
@@ -29,6 +33,29 @@ template <class V, class T> inline V load_vector(const T* at) {
 }
 template <class V, class T> inline void store_vector(T* at, V v) { *reinterpret_cast<V*>(at) = v; }
 
+// Past the caches, to an address that the vector's size divides: lines that nobody will soon read
+// need not be fetched to be written. `drain_streams` before anybody is told that they are there.
+template <class V> inline void stream_vector(void* at, V v) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(V) == 64)
+        return _mm512_stream_si512(static_cast<__m512i*>(at), reinterpret_cast<__m512i>(v));
+#endif
+#if defined(__AVX__)
+    if constexpr (sizeof(V) == 32)
+        return _mm256_stream_si256(static_cast<__m256i*>(at), reinterpret_cast<__m256i>(v));
+#endif
+#if defined(__SSE2__)
+    if constexpr (sizeof(V) == 16)
+        return _mm_stream_si128(static_cast<__m128i*>(at), reinterpret_cast<__m128i>(v));
+#endif
+    store_vector(static_cast<V*>(at), v);
+}
+inline void drain_streams() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
+
 // A value in every lane, -0.0 too.
 template <class V, class T> inline V broadcast(T value) {
     V v;
@@ -40,6 +67,30 @@ template <class M> inline bool any_lane(M mask) {
     std::int64_t all = words[0];
     for (unsigned l = 1; l < sizeof(M) / sizeof(all); ++l) all |= words[l];
     return all != 0;
+}
+
+// Lanes in which one or the other is NaN: one comparison for both.
+template <class T> inline auto unordered(Vec<T> a, Vec<T> b) {
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+    if constexpr (sizeof(T) == 4)
+        return reinterpret_cast<Vec<std::int32_t>>(
+            _mm512_movm_epi32(_mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q)));
+    else
+        return reinterpret_cast<Vec<std::int64_t>>(
+            _mm512_movm_epi64(_mm512_cmp_pd_mask(a, b, _CMP_UNORD_Q)));
+#elif defined(__AVX2__)
+    if constexpr (sizeof(T) == 4)
+        return reinterpret_cast<Vec<std::int32_t>>(_mm256_cmp_ps(a, b, _CMP_UNORD_Q));
+    else
+        return reinterpret_cast<Vec<std::int64_t>>(_mm256_cmp_pd(a, b, _CMP_UNORD_Q));
+#elif defined(__SSE2__)
+    if constexpr (sizeof(T) == 4)
+        return reinterpret_cast<Vec<std::int32_t>>(_mm_cmpunord_ps(a, b));
+    else
+        return reinterpret_cast<Vec<std::int64_t>>(_mm_cmpunord_pd(a, b));
+#else
+    return (a != a) | (b != b);
+#endif
 }
 
 // The signed integer as wide as T: what comparisons of T give, and what counts taps beside it.

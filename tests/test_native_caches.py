@@ -1,0 +1,75 @@
+"""Outputs larger than the last cache are written past it: the same numbers, wherever lines begin.
+
+Only the stores differ, so every bit of every dtype is the same, and nothing beside the output is
+written. Small arrays are made to count as large ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ml_dtypes
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import poolwise as pw
+from _dense import DTYPES, fits, same_bits, values
+from poolwise import Windows, _native
+
+WINDOWS = [
+    *(Windows.sliding(k, 1, k // 2) for k in (2, 3, 5, 7, 13, 31)),
+    *(Windows.sliding(3, 1), Windows.sliding((3, 1), 1, (1, 0)), Windows.sliding(3, 1, 2, 2)),
+    *(
+        Windows.sliding(2),
+        Windows.sliding(3, 2, 1),
+        Windows.sliding(3, 3),
+        Windows.sliding(5, 3, 2),
+    ),
+]
+SHAPES = [(3, 7, 7), (2, 33, 112), (3, 31, 61), (1, 40, 301), (2, 24, 24)]
+
+
+@contextmanager
+def without_caches() -> Iterator[None]:
+    _native.assume_last_cache(1)
+    try:
+        yield
+    finally:
+        _native.assume_last_cache(0)
+
+
+def placed(like: NDArray, offset: int) -> tuple[NDArray, NDArray]:
+    """An array for the answer, `offset` elements into memory of its own, and that memory."""
+    memory = np.full(like.size + 64 + offset, 77, like.dtype)
+    return memory[offset : offset + like.size].reshape(like.shape), memory
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels last"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_same_bits_and_nothing_else(dtype: str, last: bool) -> None:
+    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    for shape in SHAPES:
+        x = values(shape, kind, special=False)
+        axes = (1, 2)
+        if last:
+            x = np.stack([x, *(np.roll(x, n, 2) for n in range(16 + shape[0]))], axis=-1)
+        for number, windows in enumerate(WINDOWS):
+            if not fits(windows, shape[1:]):
+                continue
+            for reducer in ("max", "mean"):
+                y = pw.pool(x, windows, reducer, axes=axes)
+                out, memory = placed(y, number % 33)
+                with without_caches():
+                    pw.pool(x, windows, reducer, axes=axes, out=out)
+                assert same_bits(out, y)
+                assert (np.delete(memory, slice(number % 33, number % 33 + y.size)) == 77).all()
+
+
+def test_nan_calls_for_care_there_too() -> None:
+    x = values((2, 33, 112), np.dtype("float32"), special=True)
+    for windows in WINDOWS:
+        y = pw.pool(x, windows, "max")
+        with without_caches():
+            assert same_bits(pw.pool(x, windows, "max"), y)
