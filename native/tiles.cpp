@@ -185,6 +185,7 @@ Batch segments_batch(const SegmentsJob& job, const Choice& choice) {
 namespace {
 
 constexpr std::int64_t unit_bytes = 32 << 10;         // below this, a unit is several planes
+constexpr std::int64_t whole_unit_bytes = 64 << 10;
 constexpr std::int64_t sheet_unit_bytes = 256 << 10;  // (a unit has its gates to make)
 constexpr std::int64_t lane_row_bytes = 64 << 10;
 constexpr std::int64_t direct_columns = 1024;
@@ -322,7 +323,8 @@ void cut_whole(WholeJob& job, std::int64_t share) {
     const std::int64_t bytes = job.cells * item_size(job.x_dtype);
     const std::int64_t wanted = std::max<std::int64_t>(1, 4 * get_num_threads() * share);
     job.planes_per_unit = std::clamp<std::int64_t>(
-        std::min(unit_bytes / bytes, job.layout.planes / wanted), 1, job.layout.planes);
+        std::min(whole_unit_bytes / bytes, job.layout.planes / wanted), 1, job.layout.planes);
+    if (job.planes_per_unit > gathered) job.planes_per_unit -= job.planes_per_unit % gathered;
 }
 
 Batch whole_batch(const WholeJob& job, const Choice& choice) {

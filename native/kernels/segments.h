@@ -7,6 +7,7 @@
 #pragma once
 
 #include "finish.h"
+#include "groups.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -25,7 +26,7 @@ template <int Half, class V, class Join> inline V halved(V v, const Join& join) 
 
 // The last `rest` elements of a run, fewer than a vector, and behind them what changes nothing.
 template <class V, class T>
-inline V last_of(const T* x, std::int64_t count, TapInt<T> rest, T neutral) {
+POOLWISE_INLINE inline V last_of(const T* x, std::int64_t count, TapInt<T> rest, T neutral) {
     constexpr int lanes = static_cast<int>(sizeof(V) / sizeof(T));
     V v = broadcast<V>(neutral);
     if (count < lanes) {
@@ -40,9 +41,28 @@ inline V last_of(const T* x, std::int64_t count, TapInt<T> rest, T neutral) {
     return place < rest ? turned : v;
 }
 
-// One value of a run: cell n goes to accumulator n % 32, whatever the registers are, and then they
-// are halved: the same bits on every machine. Maxima are one instruction each; if a NaN was among
-// them (`again`), the run has to be done exactly.
+// Sums of a run have as many accumulators on every machine, whatever its registers.
+inline constexpr int accumulators_beside = 32;
+
+// (maxima may lose a NaN)
+template <class Op, class V> POOLWISE_INLINE inline V joined_quickly(V earlier, V later) {
+    if constexpr (!Op::idempotent) {
+        return earlier + later;
+    } else {
+        typedef typename Op::Value T;
+        return (Op::identity == Limits<T>::low ? later > earlier : later < earlier) ? later
+                                                                                    : earlier;
+    }
+}
+// What changes nothing: of sums -0.0, which even a sum of -0.0 survives.
+template <class Op> inline constexpr typename Op::Value neutral_of() {
+    if constexpr (floating<typename Op::Value> && !Op::idempotent) return -Op::identity;
+    return Op::identity;
+}
+
+// One value of a run: of sums, cell n goes to accumulator n % 32, and then they are halved: the
+// same bits on every machine. Maxima are one instruction each; if a NaN was among them (`again`),
+// the run has to be done exactly.
 template <class Op, bool Exact>
 POOLWISE_APART typename Op::Value reduce_run_by(const typename Op::Value* x, std::int64_t count,
                                                 bool& again) {
@@ -52,37 +72,45 @@ POOLWISE_APART typename Op::Value reduce_run_by(const typename Op::Value* x, std
         for (std::int64_t at = 1; at < count; ++at) total = Op::join(total, {x[at]});
         return total.v;
     } else {
-        constexpr int beside = 32, bytes = smaller(vector_bytes, beside * int(sizeof(T)));
+        constexpr int beside = Op::idempotent ? larger(accumulators_beside, 4 * vector_lanes<T>)
+                                              : accumulators_beside;
+        constexpr int bytes = smaller(vector_bytes, beside * int(sizeof(T)));
         constexpr int lanes = bytes / int(sizeof(T)), wide = beside / lanes;
         constexpr bool watched = floating<T> && Op::idempotent && !Exact;
         using V = Vec<T, bytes>;
         using N = Vec<TapInt<T>, bytes>;
         const auto join = [](V earlier, V later) POOLWISE_INLINE -> V {
-            if constexpr (!Op::idempotent) return earlier + later;
-            const auto beyond = Op::identity == Limits<T>::low ? later > earlier : later < earlier;
-            if constexpr (floating<T> && Exact)
+            if constexpr (Op::idempotent && floating<T> && Exact) {
+                const auto beyond =
+                    Op::identity == Limits<T>::low ? later > earlier : later < earlier;
                 return (beyond | (later != later)) ? later : earlier;
-            return beyond ? later : earlier;
+            }
+            return joined_quickly<Op>(earlier, later);
         };
-        // What changes nothing: of sums -0.0, which even a sum of -0.0 survives.
-        T neutral = Op::identity;
-        if constexpr (floating<T> && !Op::idempotent) neutral = -neutral;
+        const T neutral = neutral_of<Op>();
         N seen{};
         V sums[wide];
         for (int w = 0; w < wide; ++w) sums[w] = broadcast<V>(neutral);
         std::int64_t at = 0;
-        for (; at + beside <= count; at += beside)
-            for (int w = 0; w < wide; ++w) {
-                const V next = load_vector<V>(x + at + w * lanes);
-                if constexpr (watched) seen |= next != next;
-                sums[w] = join(sums[w], next);
-            }
-        for (int w = 0; w < wide && at < count; ++w, at += lanes) {
-            V next;
-            if (at + lanes <= count)
-                next = load_vector<V>(x + at);
-            else
-                next = last_of<V>(x, count, static_cast<TapInt<T>>(count - at), neutral);
+        for (; at + beside <= count; at += beside) {
+            if constexpr (Op::idempotent)  // (sums are done block by block: the next one is known)
+                ask_for<0>(reinterpret_cast<const char*>(x + at) + 4096, beside * sizeof(T));
+            V next[wide];
+            for (int w = 0; w < wide; ++w) next[w] = load_vector<V>(x + at + w * lanes);
+            if constexpr (watched)
+                for (int w = 0; w < wide; w += 2)
+                    if constexpr (bytes == vector_bytes)
+                        seen |= unordered<T>(next[w], next[w + 1]);
+                    else
+                        seen |= (next[w] != next[w]) | (next[w + 1] != next[w + 1]);
+            for (int w = 0; w < wide; ++w) sums[w] = join(sums[w], next[w]);
+        }
+        for (int w = 0; w < wide; ++w, at += lanes) {
+            if (at >= count) continue;  // (not the end of the loop: that would not be unrolled)
+            const V next =
+                at + lanes <= count
+                    ? load_vector<V>(x + at)
+                    : last_of<V>(x, count, static_cast<TapInt<T>>(count - at), neutral);
             if constexpr (watched) seen |= next != next;
             sums[w] = join(sums[w], next);
         }

@@ -62,8 +62,14 @@ template <class V, class T> inline V broadcast(T value) {
     for (unsigned l = 0; l < sizeof(V) / sizeof(T); ++l) v[l] = value;
     return v;
 }
+// (By value: a vector whose address is taken lives in memory, and loops that add to it wait for it.)
 template <class M> inline bool any_lane(M mask) {
-    const auto words = reinterpret_cast<const Vec<std::int64_t, sizeof(M)>&>(mask);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(M) == 64)
+        return _mm512_test_epi64_mask(reinterpret_cast<__m512i>(mask),
+                                      reinterpret_cast<__m512i>(mask)) != 0;
+#endif
+    const auto words = reinterpret_cast<Vec<std::int64_t, sizeof(M)>>(mask);
     std::int64_t all = words[0];
     for (unsigned l = 1; l < sizeof(M) / sizeof(all); ++l) all |= words[l];
     return all != 0;
