@@ -7,6 +7,7 @@
 #include <nanobind/stl/shared_ptr.h>
 
 #include <memory>
+#include <utility>
 
 #include "bindings.h"
 #include "plan.h"
@@ -54,6 +55,46 @@ struct Views {
     }
 };
 
+// One array held through the buffer protocol, of a layout that is known.
+class Held {
+  public:
+    Held(nb::handle array, const View& like, int item_bytes, bool writable) {
+        const int flags = PyBUF_STRIDES | (writable ? PyBUF_WRITABLE : 0);
+        if (PyObject_GetBuffer(array.ptr(), &buffer_, flags) != 0) throw nb::python_error();
+        const std::size_t rank = like.shape.size();
+        bool same = buffer_.itemsize == item_bytes &&
+                    static_cast<std::size_t>(buffer_.ndim) == rank;
+        for (std::size_t d = 0; same && d < rank; ++d)
+            same = buffer_.shape[d] == like.shape[d] &&
+                   (buffer_.strides[d] == like.strides[d] || like.shape[d] == 1);
+        if (same) return;
+        PyBuffer_Release(&buffer_);
+        throw nb::value_error("the array is not of the layout that the call was prepared for");
+    }
+    ~Held() { PyBuffer_Release(&buffer_); }
+    Held(const Held&) = delete;
+    Held& operator=(const Held&) = delete;
+    std::uintptr_t address() const { return reinterpret_cast<std::uintptr_t>(buffer_.buf); }
+    bool apart_from(const Held& other) const {
+        const auto [begin, end] = bounds();
+        const auto [other_begin, other_end] = other.bounds();
+        return end <= other_begin || other_end <= begin;
+    }
+
+  private:
+    std::pair<std::intptr_t, std::intptr_t> bounds() const {
+        std::intptr_t begin = static_cast<std::intptr_t>(address()),
+                      end = begin + buffer_.itemsize;
+        for (int d = 0; d < buffer_.ndim; ++d) {
+            const std::intptr_t reach = (buffer_.shape[d] - 1) * buffer_.strides[d];
+            (reach < 0 ? begin : end) += reach;
+        }
+        return {begin, end};
+    }
+
+    Py_buffer buffer_;
+};
+
 void* address(std::uintptr_t n) { return reinterpret_cast<void*>(n); }
 
 class ForwardCall {
@@ -61,29 +102,49 @@ class ForwardCall {
     ForwardCall(std::shared_ptr<Plan> plan, nb::handle x, const char* x_dtype, const nb::tuple& ys,
                 const char* y_dtype, const char* winners, const nb::tuple& winner_views,
                 const nb::tuple& axes, const char* reducer, double p, bool count_include_pad,
-                std::int64_t divisor, int threads)
-        : plan_(std::move(plan)), threads_(threads) {
-        const ThreadLimit limit(threads_, true);
-        const View x_view = view_of(x);
-        const Views y_views(ys, plan_->grid_count());
+                std::int64_t divisor, int threads, bool of_team)
+        : plan_(std::move(plan)),
+          x_(view_of(x)),
+          ys_(ys, plan_->grid_count()),
+          winners_(winner_views, *winners != '\0' ? plan_->grid_count() : 0),
+          threads_(threads),
+          of_team_(of_team) {
+        const ThreadLimit limit(threads_, of_team_);
         const bool indexed = *winners != '\0';
-        const Views w_views(winner_views, indexed ? plan_->grid_count() : 0);
-        const std::vector<ArrayView> y = y_views.at(nullptr), w = w_views.at(nullptr);
+        const std::vector<ArrayView> y = ys_.at(nullptr), w = winners_.at(nullptr);
         const std::vector<int> at = axes_of(axes, plan_->axis_count());
         const ForwardKind kind{dtype_of(x_dtype), dtype_of(y_dtype),
                                reducer_of(reducer, p, count_include_pad, divisor),
                                indexed ? winner_form_of(winners) : WinnerForm::none};
-        const ForwardJob job{plan_.get(), x_view.at(nullptr), y.data(),
-                             indexed ? w.data() : nullptr, at.data()};
+        const ForwardJob job{plan_.get(), x_.at(nullptr), y.data(), indexed ? w.data() : nullptr,
+                             at.data()};
+        x_bytes_ = dtype_bytes[static_cast<int>(kind.x_dtype)];
+        y_bytes_ = dtype_bytes[static_cast<int>(kind.y_dtype)];
+        winner_bytes_ = kind.winners == WinnerForm::tap8 ? 1 : 8;
         call_ = std::make_unique<PreparedForward>(job, kind);
         raise(call_->status());
+    }
+
+    // On arrays of the layout that was prepared for (one grid): checked, held, run.
+    void run_arrays(nb::handle x, nb::handle y, nb::handle winners) const {
+        const Held input(x, x_, x_bytes_, false), output(y, ys_.views[0], y_bytes_, true);
+        if (winners_.views.empty()) return run(input.address(), output.address(), 0);
+        const Held places(winners, winners_.views[0], winner_bytes_, true);
+        run(input.address(), output.address(), places.address());
+    }
+    // The same, unless the arrays might share memory: then false, and nothing is done.
+    bool run_apart(nb::handle x, nb::handle y) const {
+        const Held input(x, x_, x_bytes_, false), output(y, ys_.views[0], y_bytes_, true);
+        if (!input.apart_from(output)) return false;
+        run(input.address(), output.address(), 0);
+        return true;
     }
 
     void run(std::uintptr_t x, std::uintptr_t y, std::uintptr_t winners) const {
         Status status;
         {
             const Released released;
-            const ThreadLimit limit(threads_, true);
+            const ThreadLimit limit(threads_, of_team_);
             status =
                 call_->run(static_cast<const char*>(address(x)), static_cast<char*>(address(y)),
                            static_cast<char*>(address(winners)));
@@ -93,8 +154,11 @@ class ForwardCall {
 
   private:
     std::shared_ptr<Plan> plan_;
+    View x_;
+    Views ys_, winners_;
     std::unique_ptr<PreparedForward> call_;
-    int threads_;
+    int x_bytes_ = 0, y_bytes_ = 0, winner_bytes_ = 0, threads_;
+    bool of_team_;
 };
 
 // Gradients: of sums, means and lp (run with x's address, or 0), or of winners.
@@ -208,8 +272,15 @@ void bind_calls(nb::module_& m) {
     nb::class_<ForwardCall>(m, "ForwardCall")
         .def(nb::init<std::shared_ptr<Plan>, nb::handle, const char*, const nb::tuple&, const char*,
                       const char*, const nb::tuple&, const nb::tuple&, const char*, double, bool,
-                      std::int64_t, int>())
-        .def("run", &ForwardCall::run);
+                      std::int64_t, int, bool>(),
+             nb::arg("plan"), nb::arg("x"), nb::arg("x_dtype"), nb::arg("ys"), nb::arg("y_dtype"),
+             nb::arg("winners"), nb::arg("winner_views"), nb::arg("axes"), nb::arg("reducer"),
+             nb::arg("p"), nb::arg("count_include_pad"), nb::arg("divisor"), nb::arg("threads"),
+             nb::arg("of_team") = true)
+        .def("run", &ForwardCall::run)
+        .def("run_apart", &ForwardCall::run_apart)
+        .def("run_arrays", &ForwardCall::run_arrays, nb::arg("x"), nb::arg("y"),
+             nb::arg("winners").none());
     nb::class_<BackwardCall>(m, "BackwardCall")
         .def(nb::init<std::shared_ptr<Plan>, nb::handle, const char*, const nb::tuple&,
                       const nb::tuple&, const char*, double, bool, std::int64_t, const nb::tuple&,

@@ -94,6 +94,13 @@ class Forward {
     }
 
     Status run(const Bases& bases) const {
+        if (direct_.size() == 1 && whole_.empty() && rows_.empty() && segments_.empty()) {
+            // A small call is mostly this: one job, and no list to be made.
+            DirectJob job = direct_[0].job;
+            move_to(job, bases);
+            job.past_caches = past_caches(bytes_);
+            return run_batches({direct_batch(job, direct_[0].choice)}, bytes_);
+        }
         // Kernels read jobs for as long as the call lasts: copies that have this call's addresses.
         std::vector<Cut<DirectJob>> direct(direct_);
         std::vector<Cut<WholeJob>> whole(whole_);
@@ -101,8 +108,10 @@ class Forward {
         std::vector<Segments> segments(segments_);
         std::vector<std::unique_ptr<char[]>> cells;
         std::vector<Batch> batches, combine;
+        const bool past = past_caches(bytes_);
         for (Cut<DirectJob>& cut : direct) {
             move_to(cut.job, bases);
+            cut.job.past_caches = past;
             batches.push_back(direct_batch(cut.job, cut.choice));
         }
         for (Cut<WholeJob>& cut : whole) {
@@ -112,6 +121,7 @@ class Forward {
         }
         for (Cut<RowsJob>& cut : rows) {
             move_to(cut.job, bases);
+            cut.job.past_caches = past;
             batches.push_back(rows_batch(cut.job, cut.choice));
         }
         std::vector<SegmentsJob> second(segments.size());
@@ -145,11 +155,6 @@ class Forward {
         return kind_.reducer.kind != ReducerKind::lp &&
                suits_direct(form, kind_.winners != WinnerForm::none) &&
                kernels().direct[choice.row()][choice.column()] != nullptr;
-    }
-
-    std::int64_t bytes_moved(const ForwardJob& in, int grid) const {
-        return element_count(in.x) * item_size(kind_.x_dtype) +
-               element_count(in.y[grid]) * item_size(kind_.y_dtype);
     }
 
     Layout layout_of(const ForwardJob& in, int grid, bool allow_lanes, std::int64_t narrow) const {
@@ -239,7 +244,6 @@ class Forward {
         job.sheet = suits_sheet(job);
         job.planes_run_on = job.sheet && planes_run_on(job);
         job.small_planes = job.sheet && small_planes(job);
-        job.past_caches = job.sheet && past_caches(bytes_moved(in, grid));
         if (!job.sheet) job.layout = layout_of(in, grid, true, narrow_direct_row);
         cut_direct(job, choice, share_);
         direct_.push_back({job, choice});
@@ -257,7 +261,6 @@ class Forward {
         job.patch_empty = picks && plan.has_empty_windows(grid);
         job.lp = lp_rule(plan, grid);
         job.large = !plan.has_empty_windows(grid) && suits_large(job, choice);
-        job.past_caches = job.large && past_caches(bytes_moved(in, grid));
         return job;
     }
     void add_rows(const ForwardJob& in, const Choice& choice, int grid) {

@@ -49,13 +49,27 @@ class Scratch {
 
 thread_local Scratch thread_scratch;
 
+// What a small call does: no queue, no lists.
+Status run_alone(const Batch& batch) {
+    try {
+        char* const scratch = thread_scratch.at_least(batch.scratch_bytes);
+        for (std::int64_t u = 0; u < batch.units; ++u) batch.run(u, scratch);
+        thread_scratch.trim();
+    } catch (const std::bad_alloc&) {
+        return Status::out_of_memory;
+    }
+    note_run(kernels());
+    return Status::ok;
+}
+
 }  // namespace
 
 Status run_batches(const std::vector<Batch>& batches, std::int64_t bytes) {
+    const int threads = bytes < inline_bytes ? 1 : get_num_threads();
+    if (threads == 1 && batches.size() == 1) return run_alone(batches[0]);
     std::vector<std::int64_t> ends;
     std::int64_t units = 0;
     for (const Batch& batch : batches) ends.push_back(units += batch.units);
-    const int threads = bytes < inline_bytes ? 1 : get_num_threads();
     const double bytes_per_unit =
         static_cast<double>(std::max<std::int64_t>(1, bytes)) / std::max<std::int64_t>(1, units);
     const auto worthwhile = static_cast<std::int64_t>(inline_bytes / 2 / bytes_per_unit);

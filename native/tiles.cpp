@@ -290,15 +290,15 @@ void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
     const bool cut = !job.sheet && !job.layout.gather && form.count[2] >= 2 * tile;
     job.column_tile = cut ? tile : form.count[2];
     job.column_tiles = ceil_div(form.count[2], job.column_tile);
+    job.scratch_bytes = kernels().direct_scratch[choice.row()][choice.column()](job);
 }
 
 Batch direct_batch(const DirectJob& job, const Choice& choice) {
-    const KernelTable& table = kernels();
-    const auto kernel = table.direct[choice.row()][choice.column()];
+    const auto kernel = kernels().direct[choice.row()][choice.column()];
     return {
         [&job, kernel](std::int64_t unit, char* scratch) { kernel(job, unit, scratch); },
         ceil_div(job.groups, job.groups_per_unit) * job.lane_blocks * job.column_tiles * job.bands,
-        table.direct_scratch[choice.row()][choice.column()](job)};
+        job.scratch_bytes};
 }
 
 bool suits_spread(const WindowForm& form, std::int64_t most) {

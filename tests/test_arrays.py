@@ -148,3 +148,56 @@ def test_other_peoples_arrays() -> None:
         pw.max_pool(tensor.requires_grad_(), 2)
     with pytest.raises(TypeError, match="detached"):
         pw.max_pool(torch.zeros(4, device="meta"), 2)
+
+
+def test_values_and_indices_go_where_they_are_told() -> None:
+    x = np.random.default_rng(5).standard_normal((2, 3, 9, 11)).astype(np.float32)
+    for call in (
+        lambda **more: pw.max_pool(x, 3, 2, 1, return_indices=True, **more),
+        lambda **more: pw.min_pool(x, 2, return_indices=True, **more),
+        lambda **more: pw.adaptive_max_pool(x, 4, return_indices=True, **more),
+    ):
+        y, i = call()
+        out = np.empty_like(y), np.empty_like(i)
+        given = call(out=out)
+        assert given[0] is out[0]
+        assert given[1] is out[1]
+        assert np.array_equal(out[0], y)
+        assert np.array_equal(out[1], i)
+        with pytest.raises(TypeError, match=r"out\[1\] has dtype int32"):
+            call(out=(out[0], out[1].astype(np.int32)))
+        with pytest.raises(ValueError, match=r"out\[1\] has shape"):
+            call(out=(out[0], out[1][0]))
+        with pytest.raises(ValueError, match="tuple of 1"):
+            call(out=(out[0],))
+        memory = np.empty(i.nbytes, np.uint8)
+        both = memory[: y.nbytes].view(y.dtype).reshape(y.shape), memory.view(i.dtype)
+        with pytest.raises(ValueError, match=r"out\[1\] shares memory with x or the values"):
+            call(out=(both[0], both[1].reshape(i.shape)))
+
+
+def test_a_repeated_call_is_checked_like_the_first() -> None:
+    x = np.arange(16, dtype=np.float32).reshape(4, 4)
+    windows = pw.Windows.sliding(2)
+    out = np.empty((2, 2), np.float32)
+    for _ in range(3):
+        assert pw.pool(x, windows, "max", out=out) is out
+        assert np.array_equal(pw.pool(x, windows, "max", axes=(0, 1)), [[5, 7], [13, 15]])
+        with pytest.raises(TypeError, match="axes"):
+            pw.pool(x, windows, "max", axes=(False, 1.0))
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        pw.pool(x, windows, "max", out=out)
+    buffer = np.zeros(24, np.float32)
+    first, second = buffer[:16].reshape(4, 4), buffer[16:20].reshape(2, 2)
+    for _ in range(3):
+        pw.pool(first, windows, "max", out=second)
+    with pytest.raises(ValueError, match="shares memory"):
+        pw.pool(first, windows, "max", out=buffer[12:16].reshape(2, 2))
+    apart = np.zeros((4, 8), np.float32)  # interleaved: their bounds overlap, their cells do not
+    apart[:, ::2] = x
+    for _ in range(3):
+        inside = apart[:2, 1:5:2]
+        assert np.array_equal(
+            pw.pool(apart[:, ::2], windows, "max", out=inside), [[5, 7], [13, 15]]
+        )

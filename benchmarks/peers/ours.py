@@ -1,8 +1,8 @@
 """poolwise itself, through its public face, with outputs allocated before the clock starts.
 
 A fresh 26 MB output costs more in page faults than most kernels, so `out=` is how it is meant to be
-used. That goes for the gradient too. Frameworks that have no such argument pay for fresh arrays, as
-their users do; so do poolwise's indices, which are always fresh.
+used. That goes for indices and gradients too. Frameworks that have no such argument pay for fresh
+arrays, as their users do.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Poolwise:
 
     def _argmax(self, case: Case, arrays: Arrays) -> Run:
         x, axes, call = arrays.of(case), case.axes, _named(case)
-        out = np.empty_like(call(x, axes=axes, return_indices=True)[0])
+        out = tuple(map(np.empty_like, call(x, axes=axes, return_indices=True)))
         view = _viewed(case)
         return Run(
             lambda: call(x, axes=axes, return_indices=True, out=out),

@@ -128,6 +128,7 @@ struct DirectJob {
     std::int64_t groups = 1, groups_per_unit = 1;
     std::int64_t lane_blocks = 1, lane_block = 1;
     std::int64_t column_tiles = 1, column_tile = 1, bands = 1, band = 1;
+    std::int64_t scratch_bytes = 0;  // each thread's
 };
 
 // Spread kernel: gradients of small sliding windows, cell by cell. Units as above, over cells.

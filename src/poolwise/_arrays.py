@@ -69,30 +69,34 @@ def _torch_int16(tensor: object) -> object:
     return sys.modules["torch"].int16
 
 
-def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype, *inputs: Array) -> Array:
+def check_out(
+    out: object, shape: tuple[int, ...], dtype: np.dtype, *inputs: Array, name: str = "out"
+) -> Array:
     """Return `out` if the result can be written straight into it."""
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
-        raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
+        raise TypeError(f"{name} must be a NumPy array, got {type(out).__name__}")
     if out.dtype != dtype:
-        raise TypeError(f"out has dtype {out.dtype}, but the result is {dtype}; make it {dtype}")
+        raise TypeError(f"{name} has dtype {out.dtype}, but the result is {dtype}; make it {dtype}")
     if out.shape != shape:
-        raise ValueError(f"out has shape {out.shape}, but the result is {shape}; make it {shape}")
-    if not out.flags.writeable:
-        raise ValueError("out is read-only; give an array that can be written to")
-    if not out.flags.aligned:
-        raise ValueError("out is misaligned in memory; give an array made by np.empty")
-    if _overlaps_itself(out):
-        raise ValueError("out uses some memory twice; give an array made by np.empty")
+        raise ValueError(
+            f"{name} has shape {out.shape}, but the result is {shape}; make it {shape}"
+        )
+    flags = out.flags
+    if not flags.writeable:
+        raise ValueError(f"{name} is read-only; give an array that can be written to")
+    if not flags.aligned:
+        raise ValueError(f"{name} is misaligned in memory; give an array made by np.empty")
+    if not flags.c_contiguous and _overlaps_itself(out):
+        raise ValueError(f"{name} uses some memory twice; give an array made by np.empty")
     # Bounds first, then a bounded search, so that interleaved views of one buffer are told apart.
     if any(np.may_share_memory(out, x, max_work=_WORK) for x in inputs):  # type: ignore[arg-type]
-        raise ValueError("out shares memory with x; give an array of its own")
+        other = "x" if name == "out" else "x or the values"
+        raise ValueError(f"{name} shares memory with {other}; give an array of its own")
     return out
 
 
 def _overlaps_itself(out: Array) -> bool:
     """Whether two elements may share memory: sorted by stride, each must step over the last."""
-    if out.flags.c_contiguous:
-        return False
     reach = out.itemsize
     strides = zip(map(abs, out.strides), out.shape, strict=True)
     for stride, size in sorted((step, n) for step, n in strides if n > 1):

@@ -84,9 +84,13 @@ class ForwardCall:
         count_include_pad: bool,
         divisor: int,
         threads: int,
-        /,
+        of_team: bool = True,  # whether these are threads of the team that was lent
     ) -> None: ...
     def run(self, x: int, y: int, winners: int, /) -> None: ...
+    # of one grid, on arrays of the layout that the call was made for; ValueError if they are not
+    def run_arrays(self, x: Array, y: Array, winners: Array | None, /) -> None: ...
+    # the same; False, and nothing done, if their memory might overlap
+    def run_apart(self, x: Array, y: Array, /) -> bool: ...
 
 class BackwardCall:
     """The gradient of sum, mean and lp by address: `run(dx, dy, x)`; x for lp alone."""

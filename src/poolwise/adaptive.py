@@ -40,7 +40,7 @@ def adaptive_max_pool(
     *,
     return_indices: Literal[True],
     axes: Axes = None,
-    out: Array | None = None,
+    out: Array | Pair | None = None,
 ) -> Pair: ...
 def adaptive_max_pool(
     x: ArrayLike,
@@ -48,7 +48,7 @@ def adaptive_max_pool(
     *,
     return_indices: bool = False,
     axes: Axes = None,
-    out: Array | None = None,
+    out: Array | Pair | None = None,
 ) -> Array | Pair:
     """Take the largest cell of each of `output_size` bins, whatever the input's size.
 

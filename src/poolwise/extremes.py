@@ -26,7 +26,12 @@ Pair = tuple[Array, NDArray[np.int64]]
 
 
 def pick(
-    x: ArrayLike, windows: Windows, reducer: Reducer, axes: Axes, out: Array | None, indices: bool
+    x: ArrayLike,
+    windows: Windows,
+    reducer: Reducer,
+    axes: Axes,
+    out: Array | Pair | None,
+    indices: bool,
 ) -> Array | Pair:
     """Pool with max or min, with or without the winners' places."""
     if indices is False:
@@ -60,7 +65,7 @@ def max_pool(
     ceil_mode: bool = False,
     return_indices: Literal[True],
     axes: Axes = None,
-    out: Array | None = None,
+    out: Array | Pair | None = None,
 ) -> Pair: ...
 def max_pool(
     x: ArrayLike,
@@ -72,7 +77,7 @@ def max_pool(
     ceil_mode: bool = False,
     return_indices: bool = False,
     axes: Axes = None,
-    out: Array | None = None,
+    out: Array | Pair | None = None,
 ) -> Array | Pair:
     """Take the largest cell of each window.
 
@@ -96,8 +101,9 @@ def max_pool(
     axes : int or sequence of int, optional
         The pooled axes. By default a single number pools the last two axes (the last one of a 1-D
         array), a sequence the last ``len`` axes; channels-last images are ``axes=(1, 2)``.
-    out : ndarray, optional
-        Where to write the values; must have the result's shape and dtype.
+    out : ndarray, or tuple of two, optional
+        Where to write the values; must have the result's shape and dtype. With
+        ``return_indices=True`` also ``(values, indices)``, the second one of int64.
 
     Returns
     -------
@@ -161,7 +167,7 @@ def min_pool(
     ceil_mode: bool = False,
     return_indices: Literal[True],
     axes: Axes = None,
-    out: Array | None = None,
+    out: Array | Pair | None = None,
 ) -> Pair: ...
 def min_pool(
     x: ArrayLike,
@@ -173,7 +179,7 @@ def min_pool(
     ceil_mode: bool = False,
     return_indices: bool = False,
     axes: Axes = None,
-    out: Array | None = None,
+    out: Array | Pair | None = None,
 ) -> Array | Pair:
     """Take the smallest cell of each window.
 
