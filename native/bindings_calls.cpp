@@ -62,8 +62,8 @@ class Held {
         const int flags = PyBUF_STRIDES | (writable ? PyBUF_WRITABLE : 0);
         if (PyObject_GetBuffer(array.ptr(), &buffer_, flags) != 0) throw nb::python_error();
         const std::size_t rank = like.shape.size();
-        bool same = buffer_.itemsize == item_bytes &&
-                    static_cast<std::size_t>(buffer_.ndim) == rank;
+        bool same =
+            buffer_.itemsize == item_bytes && static_cast<std::size_t>(buffer_.ndim) == rank;
         for (std::size_t d = 0; same && d < rank; ++d)
             same = buffer_.shape[d] == like.shape[d] &&
                    (buffer_.strides[d] == like.strides[d] || like.shape[d] == 1);
@@ -83,8 +83,7 @@ class Held {
 
   private:
     std::pair<std::intptr_t, std::intptr_t> bounds() const {
-        std::intptr_t begin = static_cast<std::intptr_t>(address()),
-                      end = begin + buffer_.itemsize;
+        std::intptr_t begin = static_cast<std::intptr_t>(address()), end = begin + buffer_.itemsize;
         for (int d = 0; d < buffer_.ndim; ++d) {
             const std::intptr_t reach = (buffer_.shape[d] - 1) * buffer_.strides[d];
             (reach < 0 ? begin : end) += reach;

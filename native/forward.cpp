@@ -85,6 +85,11 @@ class Forward {
         }
         for (int g = 0; g < plan.grid_count(); ++g) {
             bytes_ += element_count(in.y[g]) * item_size(kind_.y_dtype);
+            if (indexed)
+                bytes_ +=
+                    element_count(in.winners[g]) * (kind_.winners == WinnerForm::tap8      ? 1
+                                                    : kind_.winners == WinnerForm::index32 ? 4
+                                                                                           : 8);
             if (!directly(plan.form(g), choice) || wins_large(rows_job(in, choice, g)))
                 add_rows(in, choice, g);
             else

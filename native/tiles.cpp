@@ -184,7 +184,7 @@ Batch segments_batch(const SegmentsJob& job, const Choice& choice) {
 
 namespace {
 
-constexpr std::int64_t unit_bytes = 32 << 10;         // below this, a unit is several planes
+constexpr std::int64_t unit_bytes = 32 << 10;  // below this, a unit is several planes
 constexpr std::int64_t whole_unit_bytes = 64 << 10;
 constexpr std::int64_t sheet_unit_bytes = 256 << 10;  // (a unit has its gates to make)
 constexpr std::int64_t lane_row_bytes = 64 << 10;
@@ -223,6 +223,10 @@ bool suits_direct(const WindowForm& form, bool winners) {
     // Measured: on wide rows of values the passes of the rows kernel win from about 11 x 11 on. It
     // has to divide to tell a tap, though, and narrow planes it would transpose.
     const bool far = form.size[2] >= narrow_direct_row && !winners;
+    // Winners are told as cells seen from their window's first, in as few bytes as the values have.
+    const std::int64_t reach =
+        (form.taps[0] - 1) * form.size[1] * form.size[2] + form.taps[1] * form.size[2];
+    if (winners && reach > INT32_MAX) return false;
     const std::int64_t most = far ? 20 : most_direct_taps;
     return form.dense && form.taps[2] <= most_direct_taps && form.stride[2] <= form.taps[2] + 8 &&
            form.taps[0] <= most_direct_taps && form.taps[1] <= most_direct_taps &&

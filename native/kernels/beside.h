@@ -19,6 +19,14 @@ template <class T> struct LaneRows {
     int fresh;                       // the last of them, that no row of outputs before has seen
     std::int64_t lanes, step;        // elements from cell to cell, and from window to window
     std::int64_t length, next_rows;  // elements of a row; and to the rows that come next
+
+    // Asks for what windows from number `window` on will read, in this row or the next.
+    POOLWISE_INLINE inline void ask_ahead(std::int64_t window) const {
+        const std::int64_t ahead = window * step + read_ahead / sizeof(T);
+        const std::int64_t from = ahead < length ? ahead : ahead - length + next_rows;
+        for (int r = count - fresh; r < count; ++r)
+            ask_for<0>(reinterpret_cast<const char*>(row[r] + from), step * sizeof(T));
+    }
 };
 
 // out: `outputs` windows of `columns` cells each, numbered from `first`. Of the cells that the next
@@ -36,10 +44,7 @@ POOLWISE_APART void join_beside(T* out, const LaneRows<T>& in, int columns, std:
     for (int r = 0; r < rows; ++r) row[r] = in.row[r];
     Suspects<Op> seen;
     for (std::int64_t w = 0; w < outputs; ++w) {
-        const std::int64_t ahead = (first + w) * step + read_ahead / sizeof(T);
-        const std::int64_t from = ahead < in.length ? ahead : ahead - in.length + in.next_rows;
-        for (int r = rows - in.fresh; r < rows; ++r)
-            ask_for<0>(reinterpret_cast<const char*>(in.row[r] + from), step * sizeof(T));
+        in.ask_ahead(first + w);
         const int looked_at = w + 1 < outputs ? watched : columns;
         for (std::int64_t n = 0; n < lanes; n += each) {
             const std::int64_t at = w * step + smaller(n, lanes - each);

@@ -13,7 +13,7 @@
 #pragma once
 
 #include "along.h"
-#include "beside.h"
+#include "winning.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -87,8 +87,8 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         if constexpr (Op::indexed) {
             first_tap_ = arena_.template take<I>(length_ + vector_lanes<T>);
             wide_ = arena_.template take<std::int64_t>(length_);
-            window_columns_ = arena_.template take<std::int64_t>(length_);
-            tap_cells_ = arena_.template take<std::int64_t>(f_.cells());
+            window_columns_ =
+                arena_.template take<std::int64_t>(length_ + vector_lanes<std::int64_t>);
         }
     }
 
@@ -106,7 +106,12 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
             for (std::int64_t n = 0; n < length_; ++n)
                 first_tap_[n] =
                     static_cast<I>(larger<std::int64_t>(0, -(low_ + n % pitch_ * f_.stride[2])));
-            fill_cells();
+            fill_columns();
+            // Winners are told as taps or, where places are asked for, as cells seen from the
+            // window's first one: then nobody has to divide or look up.
+            const bool taps = job_.winners == WinnerForm::tap8;
+            row_apart_ = taps ? f_.taps[2] : f_.size[2];
+            plane_apart_ = taps ? f_.taps[1] * f_.taps[2] : f_.size[1] * f_.size[2];
         }
         for (std::int64_t t = 0; flat_ && t < f_.taps[2]; ++t)
             flat_taps_[t] = {phases_[t % f_.stride[2]] + t / f_.stride[2], nullptr,
@@ -127,9 +132,10 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         in_target_ = dense_target_ && !Op::indexed && planes_ == 1 && length_ >= vector_lanes<T>;
         // Windows that share no row need no ring: they are joined where they lie.
         const bool apart = f_.stride[1] >= f_.taps[1] && f_.stride[0] >= f_.taps[0];
-        apart_ = flat_ ? apart && in_place_ && in_target_
+        apart_ = flat_ ? in_place_ && (Op::indexed || (apart && in_target_))
                        : dense_source_ && slots_ > 1 && f_.cells() <= most_direct_taps &&
-                             (apart || (!Op::indexed && share_little()));
+                             (apart || share_little());
+        if (Op::indexed && apart_) in_target_ = dense_target_ && planes_ == 1;
     }
 
     // With channels side by side: whether joining every window where it lies takes no more loads
@@ -146,7 +152,7 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         whole_from_ = low_ < 0 ? (-low_ + stride - 1) / stride : 0;
         const std::int64_t room = f_.size[2] - reads - low_;
         whole_to_ = room < 0 ? 0 : smaller(columns_, room / stride + 1);
-        in_place_ = !Op::indexed && flat_ && planes_ == 1 && dense_source_ &&
+        in_place_ = (!Op::indexed || f_.cells() <= 4) && flat_ && planes_ == 1 && dense_source_ &&
                     stride <= most_along_stride && taps <= most_along_taps &&
                     whole_to_ - whole_from_ >= vector_lanes<T>;
     }
@@ -157,6 +163,7 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
                            last = smaller(first + job_.band, f_.count[1]);
         for (std::int64_t d = 0; d < f_.count[0]; ++d)
             for (std::int64_t h = first; h < last; ++h) make_row<Exact>(d, h);
+        if (Op::indexed && job_.past_caches) drain_streams();
     }
 
     template <bool Exact> void make_row(std::int64_t od, std::int64_t oh) {
@@ -173,7 +180,7 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         for (std::int64_t kd = kd0; kd < kd1; ++kd) {
             std::int64_t slot = first_slot;
             for (std::int64_t kh = kh0; kh < kh1; ++kh) {
-                const std::int64_t base = (kd * rows + kh) * f_.taps[2];
+                const std::int64_t base = kd * plane_apart_ + kh * row_apart_;
                 const TapRow<T> row =
                     apart ? source_row(d0 + kd, h0 + kh)
                           : reduced_row<Exact>(d0 + kd, h0 + kh, plane_slot * rows + slot);
@@ -188,8 +195,9 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         TapRow<T> out = result_;
         if (in_target_) out.v = reinterpret_cast<T*>(place_.y[0] + offset);
         if constexpr (Op::indexed)
-            apart ? join_lanes(taps, how_many, out)
-                  : join_winners<Op, true>(out, taps, how_many, length_);
+            !apart  ? join_winners<Op, true>(out, taps, how_many, length_)
+            : flat_ ? win_in_place(taps, how_many, out)
+                    : join_lanes(taps, how_many, out);
         else
             join_and_finish<Exact>(taps, how_many, out.v, od, oh, apart);
         if (!in_target_) {
@@ -361,10 +369,7 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         }
     }
 
-    template <bool Exact, class After>
-    POOLWISE_APART void join_pixels(const Tap<T>* rows, int row_count, T* out, const After& after) {
-        Suspects<Op> watch;
-        NaNWatch<T> narrow_watch;
+    LaneRows<T> lane_rows(int row_count) const {
         LaneRows<T> in;
         in.count = row_count;
         in.fresh = static_cast<int>(smaller<std::int64_t>(row_count, f_.stride[1]));
@@ -372,6 +377,14 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         in.step = f_.stride[2] * lanes_;
         in.length = (to_ - from_) * lanes_;
         in.next_rows = in.fresh * job_.layout.x_axis[1] / bytes;
+        return in;
+    }
+
+    template <bool Exact, class After>
+    POOLWISE_APART void join_pixels(const Tap<T>* rows, int row_count, T* out, const After& after) {
+        Suspects<Op> watch;
+        NaNWatch<T> narrow_watch;
+        LaneRows<T> in = lane_rows(row_count);
         each_run([&](std::int64_t c, std::int64_t run, std::int64_t t0, std::int64_t t1) {
             const std::int64_t start = (low_ + c * f_.stride[2] + t0 - from_) * lanes_;
             const int columns = static_cast<int>(t1 - t0);
@@ -397,9 +410,50 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         if constexpr (Op::watched) watch_.seen |= watch.lanes;
     }
 
+    // Winners of windows of rows of the input, as they lie from column `from_` on.
+    POOLWISE_APART void win_in_place(const Tap<T>* rows, int row_count, TapRow<T> out) const {
+        const std::int64_t stride = f_.stride[2], taps = f_.taps[2];
+        Tap<T> whole[most_direct_taps];
+        for (int r = 0; r < row_count; ++r)
+            whole[r] = {rows[r].v + (low_ + whole_from_ * stride - from_), nullptr, rows[r].base};
+        const auto win =
+            along_winner<T, Op::least>(static_cast<int>(stride), static_cast<int>(taps));
+        win({out.v + whole_from_, out.tap + whole_from_}, whole, row_count, static_cast<int>(taps),
+            whole_to_ - whole_from_);
+        for (std::int64_t q = 0; q < columns_; ++q) {
+            if (q == whole_from_) q = whole_to_;
+            if (q >= columns_) break;
+            const std::int64_t start = low_ + q * stride;
+            const std::int64_t t0 = larger<std::int64_t>(0, -start),
+                               t1 = smaller(taps, f_.size[2] - start);
+            T value = rows[0].v[start + t0 - from_];
+            I cell = static_cast<I>(rows[0].base + t0);
+            for (int r = 0; r < row_count; ++r)
+                for (std::int64_t t = r == 0 ? t0 + 1 : t0; t < t1; ++t) {
+                    const T next = rows[r].v[start + t - from_];
+                    const bool later = later_wins<T, Op::least>(value, next);
+                    value = later ? next : value;
+                    cell = later ? static_cast<I>(rows[r].base + t) : cell;
+                }
+            out.v[q] = value;
+            out.tap[q] = cell;
+        }
+    }
+
     // Winners of a row of outputs, from one or several rows of the input.
     POOLWISE_APART void join_lanes(const Tap<T>* rows, int row_count, TapRow<T> out) {
+        LaneRows<T> in = lane_rows(row_count);
         each_run([&](std::int64_t first, std::int64_t run, std::int64_t t0, std::int64_t t1) {
+            if (lanes_ >= vector_lanes<T>) {
+                I bases[most_direct_taps];
+                for (int r = 0; r < row_count; ++r) {
+                    in.row[r] = rows[r].v + (low_ + first * f_.stride[2] + t0 - from_) * lanes_;
+                    bases[r] = static_cast<I>(rows[r].base + t0);
+                }
+                const TapRow<T> to{out.v + first * lanes_, out.tap + first * lanes_};
+                return win_beside<T, Op::least>(to, in, bases, static_cast<int>(t1 - t0), first,
+                                                run);
+            }
             // At stride 1 neighbouring whole windows are one long run.
             const std::int64_t together = f_.stride[2] == 1 ? run : 1;
             for (std::int64_t c = first; c < first + run; c += together) {
@@ -427,29 +481,35 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
             storer.run(row + p * pitch_, columns_, bases[p] + offset, column_stride);
     }
 
-    POOLWISE_APART void fill_cells() {
+    POOLWISE_APART void fill_columns() {
         const std::int64_t apart = planes_ > 1 ? pitch_ : columns_ * lanes_;
         for (std::int64_t n = 0; n < length_; ++n)
             window_columns_[n] = low_ + n % apart / lanes_ * f_.stride[2];
-        std::int64_t* at = tap_cells_;
-        for (std::int64_t d = 0; d < f_.taps[0]; ++d)
-            for (std::int64_t h = 0; h < f_.taps[1]; ++h)
-                for (std::int64_t w = 0; w < f_.taps[2]; ++w)
-                    *at++ = (d * f_.size[1] + h) * f_.size[2] + w;
     }
-    POOLWISE_APART void store_winners(std::int64_t od, std::int64_t oh, const I* tap) {
+    POOLWISE_APART void store_winners(std::int64_t od, std::int64_t oh, const I* cell) {
         const Layout& layout = job_.layout;
         const std::int64_t offset =
             od * layout.i_axis[0] + oh * layout.i_axis[1] + column_ * layout.i_axis[2];
         if (job_.winners == WinnerForm::tap8)
-            return store(winner_storer<I>(job_.winners), tap, place_.indices, offset,
+            return store(winner_storer<I>(job_.winners), cell, place_.indices, offset,
                          layout.i_axis[2], layout.i_lane, 1);
         const std::int64_t first = (f_.first[0][od] * f_.size[1] + f_.first[1][oh]) * f_.size[2];
         const std::int64_t* const window = window_columns_;
-        const std::int64_t* const cell = tap_cells_;
-        for (std::int64_t n = 0; n < length_; ++n) wide_[n] = first + window[n] + cell[tap[n]];
-        store(winner_storer<std::int64_t>(job_.winners), wide_, place_.indices, offset,
-              layout.i_axis[2], layout.i_lane, winner_bytes(job_.winners));
+        const bool dense = planes_ == 1 && job_.winners == WinnerForm::index64 &&
+                           layout.i_axis[2] == lanes_ * 8 && (flat_ || layout.i_lane == 8);
+        std::int64_t* const places =
+            dense ? reinterpret_cast<std::int64_t*>(place_.indices[0] + offset) : wide_;
+        // (vectors: the compiler does not widen here by itself)
+        using Wide = Vec<std::int64_t>;
+        using Narrow = Vec<I, vector_lanes<std::int64_t>* static_cast<int>(sizeof(I))>;
+        write_run<AsItIs<std::int64_t>>(
+            places, length_, dense && job_.past_caches, false, [&](std::int64_t n) POOLWISE_INLINE {
+                return __builtin_convertvector(load_vector<Narrow>(cell + n), Wide) +
+                       (load_vector<Wide>(window + n) + first);
+            });
+        if (!dense)
+            store(winner_storer<std::int64_t>(job_.winners), wide_, place_.indices, offset,
+                  layout.i_axis[2], layout.i_lane, winner_bytes(job_.winners));
     }
 
     // Rows share a slot of the ring with those a whole window away. (Narrow division is the
@@ -481,9 +541,9 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
     std::int64_t held_[most_direct_taps];
     T* along_ = nullptr;
     I* first_tap_ = nullptr;
-    // Winners as indices: of each output, of its window's first column, and of taps seen from
-    // there.
-    std::int64_t *wide_ = nullptr, *window_columns_ = nullptr, *tap_cells_ = nullptr;
+    // Winners as indices, and the columns their windows begin at.
+    std::int64_t *wide_ = nullptr, *window_columns_ = nullptr;
+    std::int64_t row_apart_ = 0, plane_apart_ = 0;
 };
 
 }  // namespace

@@ -72,8 +72,8 @@ POOLWISE_APART typename Op::Value reduce_run_by(const typename Op::Value* x, std
         for (std::int64_t at = 1; at < count; ++at) total = Op::join(total, {x[at]});
         return total.v;
     } else {
-        constexpr int beside = Op::idempotent ? larger(accumulators_beside, 4 * vector_lanes<T>)
-                                              : accumulators_beside;
+        constexpr int beside =
+            Op::idempotent ? larger(accumulators_beside, 4 * vector_lanes<T>) : accumulators_beside;
         constexpr int bytes = smaller(vector_bytes, beside * int(sizeof(T)));
         constexpr int lanes = bytes / int(sizeof(T)), wide = beside / lanes;
         constexpr bool watched = floating<T> && Op::idempotent && !Exact;
@@ -107,10 +107,9 @@ POOLWISE_APART typename Op::Value reduce_run_by(const typename Op::Value* x, std
         }
         for (int w = 0; w < wide; ++w, at += lanes) {
             if (at >= count) continue;  // (not the end of the loop: that would not be unrolled)
-            const V next =
-                at + lanes <= count
-                    ? load_vector<V>(x + at)
-                    : last_of<V>(x, count, static_cast<TapInt<T>>(count - at), neutral);
+            const V next = at + lanes <= count
+                               ? load_vector<V>(x + at)
+                               : last_of<V>(x, count, static_cast<TapInt<T>>(count - at), neutral);
             if constexpr (watched) seen |= next != next;
             sums[w] = join(sums[w], next);
         }

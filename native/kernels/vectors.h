@@ -62,7 +62,8 @@ template <class V, class T> inline V broadcast(T value) {
     for (unsigned l = 0; l < sizeof(V) / sizeof(T); ++l) v[l] = value;
     return v;
 }
-// (By value: a vector whose address is taken lives in memory, and loops that add to it wait for it.)
+// (By value: a vector whose address is taken lives in memory, and loops that add to it wait for
+// it.)
 template <class M> inline bool any_lane(M mask) {
 #if defined(__AVX512F__)
     if constexpr (sizeof(M) == 64)

@@ -78,9 +78,8 @@ template <class Op> class WholeUnit {
     POOLWISE_APART bool reduce_together(std::int64_t plane) const {
         using V = Vec<T>;
         constexpr int lanes = vector_lanes<T>, wide = accumulators_beside / lanes;
-        const auto join = [](V earlier, V later) POOLWISE_INLINE {
-            return joined_quickly<Op>(earlier, later);
-        };
+        const auto join = [](V earlier, V later)
+                              POOLWISE_INLINE { return joined_quickly<Op>(earlier, later); };
         const std::int64_t count = job_.cells;
         const auto rest = static_cast<TapInt<T>>(count % lanes);
         const V neutral = broadcast<V>(neutral_of<Op>());
@@ -91,9 +90,8 @@ template <class Op> class WholeUnit {
         const bool apart = layout.batch_rank > 1;
         const char* const first = job_.x + batch_offset(layout, layout.x_batch, plane);
         for (int p = 0; p < lanes; ++p) {
-            const char* const x =
-                apart ? job_.x + batch_offset(layout, layout.x_batch, plane + p)
-                      : first + p * layout.x_batch[0];
+            const char* const x = apart ? job_.x + batch_offset(layout, layout.x_batch, plane + p)
+                                        : first + p * layout.x_batch[0];
             planes[p] = reinterpret_cast<const T*>(x);
             ask_for<0>(x + 4096, count * sizeof(T));
             if constexpr (Op::idempotent) {  // the last vector overlaps the one before it
