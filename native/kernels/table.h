@@ -121,6 +121,7 @@ struct DirectJob {
     bool divide = false;
     const std::int64_t* divisors[3] = {nullptr, nullptr, nullptr};
     std::int64_t divisor_override = 0;
+    bool turned = false;         // small dense planes, several of which become lanes
     bool sheet = false;          // the sheet kernel's: dense planes
     bool planes_run_on = false;  // ... that follow each other without a gap
     bool small_planes = false;   // ... and are small enough to be done several at once

@@ -246,50 +246,56 @@ inline void merge_row(T* row, const T* const* phases, std::int64_t stride, std::
         for (std::int64_t q = 0; q < count; ++q) row[q * stride + r] = phases[r][q];
 }
 
-// Four rows of four floats become four columns.
-inline void transpose_four(const float* const from[4], float* const to[4]) {
-    using V = Vec<float, 16>;
-    using I = Vec<std::int32_t, 16>;
-    const V a = load_vector<V>(from[0]), b = load_vector<V>(from[1]), c = load_vector<V>(from[2]),
-            d = load_vector<V>(from[3]);
-    const V ab_low = __builtin_shuffle(a, b, I{0, 4, 1, 5}),
-            ab_high = __builtin_shuffle(a, b, I{2, 6, 3, 7}),
-            cd_low = __builtin_shuffle(c, d, I{0, 4, 1, 5}),
-            cd_high = __builtin_shuffle(c, d, I{2, 6, 3, 7});
-    store_vector(to[0], __builtin_shuffle(ab_low, cd_low, I{0, 1, 4, 5}));
-    store_vector(to[1], __builtin_shuffle(ab_low, cd_low, I{2, 3, 6, 7}));
-    store_vector(to[2], __builtin_shuffle(ab_high, cd_high, I{0, 1, 4, 5}));
-    store_vector(to[3], __builtin_shuffle(ab_high, cd_high, I{2, 3, 6, 7}));
+// As many rows as a vector has lanes become columns: blocks beside the diagonal change places, from
+// the largest to single values. log2(lanes) moves per row.
+template <int Half, class V> POOLWISE_INLINE inline void transpose_blocks(V* rows) {
+    constexpr int lanes = static_cast<int>(sizeof(V) / sizeof(rows[0][0]));
+    decltype(V{} == V{}) first{}, second{};
+    for (int l = 0; l < lanes; ++l) {
+        first[l] = (l & Half) ? lanes + l - Half : l;
+        second[l] = (l & Half) ? lanes + l : l + Half;
+    }
+    for (int r = 0; r < lanes; ++r) {
+        if (r & Half) continue;
+        const V a = rows[r], b = rows[r + Half];
+        rows[r] = __builtin_shuffle(a, b, first);
+        rows[r + Half] = __builtin_shuffle(a, b, second);
+    }
+    if constexpr (Half > 1) transpose_blocks<Half / 2>(rows);
+}
+template <class T> POOLWISE_INLINE inline void transpose(Vec<T>* rows) {
+    transpose_blocks<vector_lanes<T> / 2>(rows);
 }
 
-// Rows of `lanes` planes <-> `count` columns of `lanes` values beside each other, in blocks of four
-// by four; the last block overlaps the one before it.
-inline void gather_planes(const float* const* planes, std::int64_t count, std::int64_t lanes,
-                          float* target) {
-    for (std::int64_t l = 0; l < lanes; l += 4)
-        for (std::int64_t c = 0; c < count; c += 4) {
-            const std::int64_t at = c + 4 <= count ? c : count - 4;
-            const float* from[4];
-            float* to[4];
-            for (int i = 0; i < 4; ++i) {
-                from[i] = planes[l + i] + at;
-                to[i] = target + (at + i) * lanes + l;
-            }
-            transpose_four(from, to);
+// Rows of `lanes` planes <-> `count` columns of `lanes` values beside each other, in square blocks;
+// the last block of columns overlaps the one before it. Lanes are a multiple of a vector's, and
+// columns at least as many as it has.
+template <class T>
+POOLWISE_APART void gather_planes(const T* const* planes, std::int64_t count, std::int64_t lanes,
+                                  T* target) {
+    using V = Vec<T>;
+    constexpr int side = vector_lanes<T>;
+    for (std::int64_t l = 0; l < lanes; l += side)
+        for (std::int64_t c = 0; c < count; c += side) {
+            const std::int64_t at = c + side <= count ? c : count - side;
+            V block[side];
+            for (int i = 0; i < side; ++i) block[i] = load_vector<V>(planes[l + i] + at);
+            transpose<T>(block);
+            for (int i = 0; i < side; ++i) store_vector(target + (at + i) * lanes + l, block[i]);
         }
 }
-inline void scatter_planes(const float* source, std::int64_t count, std::int64_t lanes,
-                           float* const* planes) {
-    for (std::int64_t l = 0; l < lanes; l += 4)
-        for (std::int64_t c = 0; c < count; c += 4) {
-            const std::int64_t at = c + 4 <= count ? c : count - 4;
-            const float* from[4];
-            float* to[4];
-            for (int i = 0; i < 4; ++i) {
-                from[i] = source + (at + i) * lanes + l;
-                to[i] = planes[l + i] + at;
-            }
-            transpose_four(from, to);
+template <class T>
+POOLWISE_APART void scatter_planes(const T* source, std::int64_t count, std::int64_t lanes,
+                                   T* const* planes) {
+    using V = Vec<T>;
+    constexpr int side = vector_lanes<T>;
+    for (std::int64_t l = 0; l < lanes; l += side)
+        for (std::int64_t c = 0; c < count; c += side) {
+            const std::int64_t at = c + side <= count ? c : count - side;
+            V block[side];
+            for (int i = 0; i < side; ++i) block[i] = load_vector<V>(source + (at + i) * lanes + l);
+            transpose<T>(block);
+            for (int i = 0; i < side; ++i) store_vector(planes[l + i] + at, block[i]);
         }
 }
 
