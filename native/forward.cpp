@@ -246,11 +246,10 @@ class Forward {
         describe(job, in, grid);
         job.divide = kind_.reducer.kind == ReducerKind::mean;
         job.layout = layout_of(in, grid, true, never_narrow);
-        job.turned = suits_turned(job);
-        job.sheet = !job.turned && suits_sheet(job);
+        job.sheet = suits_sheet(job);
         job.planes_run_on = job.sheet && planes_run_on(job);
         job.small_planes = job.sheet && small_planes(job);
-        if (!job.sheet && !job.turned) job.layout = layout_of(in, grid, true, narrow_direct_row);
+        if (!job.sheet) job.layout = layout_of(in, grid, true, narrow_direct_row);
         cut_direct(job, choice, share_);
         direct_.push_back({job, choice});
     }

@@ -13,9 +13,10 @@ constexpr std::int64_t ring_bytes = 192 << 10;  // rows a unit keeps alive shoul
 constexpr std::int64_t large_ring_bytes = 4 << 20;
 constexpr std::int64_t plane_bytes = 2 << 20;  // and the pooled planes of three axes
 constexpr std::int64_t gathered = 16;
+constexpr std::int64_t plane_at_once_bytes = 64 << 10;
 constexpr std::int64_t most_large_rows = 8;  // joined without stacks
 // Measured: from 7 x 7 on reading rows into place is cheaper than gates.
-constexpr std::int64_t most_sheet_taps = 5;
+constexpr std::int64_t most_sheet_taps = 5, widest_sheet = 2048;
 constexpr std::int64_t rows_elements = 512, most_rows_at_once = 8;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -38,8 +39,8 @@ bool simple_dtypes(Dtype x, Dtype y, bool divide) {
 bool wins_large(const RowsJob& job) {
     const RowsGeometry& g = *job.geometry;
     const std::int64_t longest = std::max(g.program[1].tallest, g.row.kernel);
-    return job.large &&
-           (longest > most_sheet_taps || (job.layout.lanes > 1 && !g.program[1].exclusive));
+    return job.large && (longest > most_sheet_taps || g.row.source_size > widest_sheet ||
+                         (job.layout.lanes > 1 && !g.program[1].exclusive));
 }
 
 bool suits_large(const RowsJob& job, const Choice& choice) {
@@ -170,6 +171,14 @@ void cut_segments(SegmentsJob& job, const Choice& choice, std::int64_t share) {
     job.scratch_bytes = (rows_held + 1) * row_bytes(width * lanes) + row_bytes(widest * lanes) +
                         4 * padded_bytes(widest * lanes, 8);
     if (job.pieces == 1) job.scratch_bytes += job.cell_bytes;
+
+    const std::int64_t item = item_size(job.x_dtype),
+                       cells = job.axes[0].size * job.axes[1].size * width;
+    job.at_once = layout.gather && job.pieces == 1 && job.targets[0].lp == nullptr &&
+                  cells * lanes * choice.value_bytes <= plane_at_once_bytes &&
+                  layout.x_axis[2] == item && layout.x_axis[1] == width * item &&
+                  (job.axes[0].size == 1 || layout.x_axis[0] == job.axes[1].size * width * item);
+    if (job.at_once) job.scratch_bytes += padded_bytes(cells * lanes, choice.value_bytes);
 }
 
 std::int64_t segments_units(const SegmentsJob& job) { return job.groups * job.lane_blocks; }
@@ -235,8 +244,7 @@ bool suits_direct(const WindowForm& form, bool winners) {
 
 namespace {
 
-constexpr std::int64_t most_turned_cells = 512, least_turned_cells = 16, least_turned_planes = 16;
-constexpr std::int64_t widest_sheet = 2048, narrow_sheet = 24, most_cells_per_pick = 4;
+constexpr std::int64_t narrow_sheet = 24, most_cells_per_pick = 4;
 
 }  // namespace
 
@@ -257,21 +265,6 @@ bool small_planes(const DirectJob& job) {
     };
     return planes_run_on(job) && form.size[1] * form.size[2] <= small_cells && at_cells(1) &&
            at_cells(2) && form.stride[1] * form.stride[2] <= most_cells_per_pick;
-}
-
-bool suits_turned(const DirectJob& job) {
-    const WindowForm& form = *job.form;
-    const Layout& layout = job.layout;
-    const std::int64_t item = item_size(job.x_dtype);
-    const bool in_place = job.x_dtype == job.y_dtype &&
-                          (job.x_dtype == Dtype::float32 || job.x_dtype == Dtype::float64);
-    const bool dense = layout.lanes == 1 && layout.x_axis[2] == item && layout.y_axis[2] == item &&
-                       (form.size[1] == 1 || layout.x_axis[1] == form.size[2] * item) &&
-                       (form.count[1] == 1 || layout.y_axis[1] == form.count[2] * item);
-    const std::int64_t cells = form.size[1] * form.size[2];
-    return job.winners == WinnerForm::none && in_place && dense && form.size[0] == 1 &&
-           form.taps[0] == 1 && form.stride[1] * form.stride[2] > 1 && cells <= most_turned_cells &&
-           cells >= least_turned_cells && layout.planes >= least_turned_planes;
 }
 
 bool suits_sheet(const DirectJob& job) {
@@ -296,26 +289,8 @@ bool suits_sheet(const DirectJob& job) {
     return whole_steps && form.count[2] * form.stride[2] <= form.size[2];
 }
 
-namespace {
-
-// A unit is a run of planes, in whole sixteens.
-void cut_turned(DirectJob& job, const Choice& choice, std::int64_t share) {
-    const WindowForm& form = *job.form;
-    job.groups = job.layout.planes;
-    const std::int64_t bytes = form.size[1] * form.size[2] * choice.value_bytes;
-    const bool small = job.groups * bytes < inline_bytes / 2;
-    const std::int64_t wanted = small ? 1 : 4 * get_num_threads() * share;
-    const std::int64_t planes =
-        std::min(sheet_unit_bytes / bytes, job.groups / std::max<std::int64_t>(1, wanted));
-    job.groups_per_unit = std::max(gathered, planes / 64 * 64);
-    job.scratch_bytes = kernels().direct_scratch[choice.row()][choice.column()](job);
-}
-
-}  // namespace
-
 void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
     const WindowForm& form = *job.form;
-    if (job.turned) return cut_turned(job, choice, share);
     cut_small(job, job.sheet ? sheet_unit_bytes : unit_bytes, form.size[2] * choice.value_bytes,
               form.count[1], form.count[0], std::max<std::int64_t>(8, 4 * form.taps[1]), share);
     // Rows of lanes are cut so that those of a window stay in L1; a tile reads taps - 1 columns

@@ -31,8 +31,6 @@ bool suits_direct(const WindowForm& form, bool winners);
 // with rows of an even number of cells.
 bool suits_sheet(const DirectJob& job);
 bool planes_run_on(const DirectJob& job);
-// Small dense planes of floats with fewer windows than cells.
-bool suits_turned(const DirectJob& job);
 bool small_planes(const DirectJob& job);
 void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share);
 Batch direct_batch(const DirectJob& job, const Choice& choice);

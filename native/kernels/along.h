@@ -6,7 +6,7 @@
 // several rows are joined row by row in the same registers.
 #pragma once
 
-#include "joins.h"
+#include "outputs.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -106,6 +106,8 @@ POOLWISE_APART void join_rows_along(T* out, const T* const* rows, int row_count,
         constexpr int wide = decltype(width)::value;
         V all[wide];
         for (int r = 0; r < row_count; ++r) {
+            ask_for<0>(reinterpret_cast<const char*>(rows[r] + q * Stride) + read_ahead,
+                       wide * Stride * vector_bytes);
             // The first taps are watched: the others are those of windows on.
             seen.template run<wide * Stride>(rows[r] + q * Stride);
             for (int w = 0; w < wide; ++w) {

@@ -215,7 +215,7 @@ template <class Acc, class In>
 void load_planes(const char* const* planes, std::int64_t offset, std::int64_t stride,
                  std::int64_t count, std::int64_t lanes, Acc* POOLWISE_RESTRICT target) {
     if constexpr (same<Acc, float> && same<In, float>) {
-        if (stride == 4 && lanes == most_planes && count >= vector_lanes<float>) {
+        if (stride == 4 && lanes == most_planes && count >= least_turned) {
             const float* rows[most_planes];
             for (int l = 0; l < most_planes; ++l)
                 rows[l] = reinterpret_cast<const float*>(planes[l] + offset);
@@ -233,7 +233,7 @@ template <class Acc, class Out>
 void store_planes(const Acc* POOLWISE_RESTRICT source, std::int64_t count, std::int64_t lanes,
                   char* const* planes, std::int64_t offset, std::int64_t stride) {
     if constexpr (same<Acc, float> && same<Out, float>) {
-        if (stride == 4 && lanes == most_planes && count >= vector_lanes<float>) {
+        if (stride == 4 && lanes == most_planes && count >= least_turned) {
             float* rows[most_planes];
             for (int l = 0; l < most_planes; ++l)
                 rows[l] = reinterpret_cast<float*>(planes[l] + offset);

@@ -170,6 +170,12 @@ template <class Op> class SegmentsUnit {
     void reduce_segments() {
         const Arena mark = arena_;
         const std::int64_t width = job_.axes[2].size, length = width * lanes_;
+        if (job_.at_once) {
+            const std::int64_t cells = job_.axes[0].size * job_.axes[1].size * width;
+            plane_ = arena_.template take<T>(cells * lanes_);
+            place_.load(loader_, place_.x, 0, layout_.x_axis[2], layout_.x_lane, cells,
+                        size_of(job_.x_dtype), plane_);
+        }
         const Row reduced = arena_.template row<Op>(length);
         Row buffers[row_buffers];
         for (Row& b : buffers) b = arena_.template row<Op>(length);
@@ -204,6 +210,8 @@ template <class Op> class SegmentsUnit {
         const LpRule* lp = job_.targets[0].lp;
         if (loader_.in_place && dense && !place_.gather && !lp)
             row.v = ask_ahead(offset);
+        else if (job_.at_once)
+            row.v = plane_ + (d * job_.axes[1].size + h) * width * lanes_;
         else
             place_.load(loader_, place_.x, offset, layout_.x_axis[2], layout_.x_lane, width,
                         size_of(job_.x_dtype), buffer.v);
@@ -341,6 +349,7 @@ template <class Op> class SegmentsUnit {
     }
 
     const SegmentsJob& job_;
+    T* plane_ = nullptr;
     Arena arena_;
     const Layout& layout_;
     Place place_;

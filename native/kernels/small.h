@@ -3,7 +3,6 @@
 
 #include "elements.h"
 #include "sheet.h"
-#include "turned.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -20,13 +19,7 @@ template <class Careful, class Visit> void with_sheet(const DirectJob& job, Visi
     });
 }
 
-template <class Op>
-inline constexpr bool turns = floating<typename Op::Value> && !Op::indexed;
-
 template <class Op> void direct_unit(const DirectJob& job, std::int64_t unit, char* scratch) {
-    if constexpr (turns<Op>) {
-        if (job.turned) return TurnedUnit<Op>(job, unit, scratch).run();
-    }
     if (!job.sheet) return DirectUnit<Op>(job, unit, scratch).run();
     with_sheet<Op>(job, [&](auto of) {
         typedef typename decltype(of)::Type Unit;
@@ -34,9 +27,6 @@ template <class Op> void direct_unit(const DirectJob& job, std::int64_t unit, ch
     });
 }
 template <class Op> std::int64_t direct_scratch(const DirectJob& job) {
-    if constexpr (turns<Op>) {
-        if (job.turned) return TurnedUnit<Op>::scratch_bytes(job);
-    }
     // A unit with NaN is done again by the direct kernel, in the same memory.
     std::int64_t bytes = DirectUnit<Op>::scratch_bytes(job);
     if (job.sheet)

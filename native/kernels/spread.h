@@ -9,8 +9,7 @@
 // about ceil(k / s) loads, comparisons, masks and additions per axis.
 #pragma once
 
-#include "divide.h"
-#include "groups.h"
+#include "outputs.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -63,6 +62,7 @@ POOLWISE_APART void add_shares(T* out, const Share<T>* shares, int how_many, std
     }
     each_block<T, Slack>(count, [&](auto width, std::int64_t n) {
         constexpr int wide = decltype(width)::value;
+        ask_for<1>(reinterpret_cast<const char*>(out + n) + write_ahead, wide * vector_bytes);
         Vec<T> total[wide];
         add_up<Picked, wide, Known>(total, shares, how_many, from + n);
         for (int w = 0; w < wide; ++w) store_vector(out + n + w * vector_lanes<T>, total[w]);

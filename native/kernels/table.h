@@ -101,6 +101,7 @@ struct SegmentsJob {
     std::int64_t groups = 1, lane_blocks = 1, lane_block = 1, pieces = 1;
     char* cells = nullptr;
     bool combine = false;
+    bool at_once = false;         // small planes are brought together whole, not row by row
     std::int64_t cell_bytes = 0;  // of one plane group's segments
     std::int64_t scratch_bytes = 0;
 };
@@ -121,7 +122,6 @@ struct DirectJob {
     bool divide = false;
     const std::int64_t* divisors[3] = {nullptr, nullptr, nullptr};
     std::int64_t divisor_override = 0;
-    bool turned = false;         // small dense planes, several of which become lanes
     bool sheet = false;          // the sheet kernel's: dense planes
     bool planes_run_on = false;  // ... that follow each other without a gap
     bool small_planes = false;   // ... and are small enough to be done several at once

@@ -263,40 +263,59 @@ template <int Half, class V> POOLWISE_INLINE inline void transpose_blocks(V* row
     }
     if constexpr (Half > 1) transpose_blocks<Half / 2>(rows);
 }
-template <class T> POOLWISE_INLINE inline void transpose(Vec<T>* rows) {
-    transpose_blocks<vector_lanes<T> / 2>(rows);
+template <class V> POOLWISE_INLINE inline void transpose(V* rows) {
+    transpose_blocks<static_cast<int>(sizeof(V) / sizeof(rows[0][0])) / 2>(rows);
 }
 
-// Rows of `lanes` planes <-> `count` columns of `lanes` values beside each other, in square blocks;
-// the last block of columns overlaps the one before it. Lanes are a multiple of a vector's, and
-// columns at least as many as it has.
-template <class T>
-POOLWISE_APART void gather_planes(const T* const* planes, std::int64_t count, std::int64_t lanes,
-                                  T* target) {
-    using V = Vec<T>;
-    constexpr int side = vector_lanes<T>;
+// Rows of `lanes` planes <-> `count` columns of `lanes` values beside each other, in square blocks
+// of vectors of `Bytes`; the last block of columns overlaps the one before it. Lanes are a multiple
+// of a vector's, and columns at least as many as it has.
+template <int Bytes, class T>
+POOLWISE_APART void gather_by(const T* const* planes, std::int64_t count, std::int64_t lanes,
+                              T* target) {
+    using V = Vec<T, Bytes>;
+    constexpr int side = Bytes / static_cast<int>(sizeof(T));
     for (std::int64_t l = 0; l < lanes; l += side)
         for (std::int64_t c = 0; c < count; c += side) {
             const std::int64_t at = c + side <= count ? c : count - side;
             V block[side];
             for (int i = 0; i < side; ++i) block[i] = load_vector<V>(planes[l + i] + at);
-            transpose<T>(block);
+            transpose(block);
             for (int i = 0; i < side; ++i) store_vector(target + (at + i) * lanes + l, block[i]);
         }
 }
-template <class T>
-POOLWISE_APART void scatter_planes(const T* source, std::int64_t count, std::int64_t lanes,
-                                   T* const* planes) {
-    using V = Vec<T>;
-    constexpr int side = vector_lanes<T>;
+template <int Bytes, class T>
+POOLWISE_APART void scatter_by(const T* source, std::int64_t count, std::int64_t lanes,
+                               T* const* planes) {
+    using V = Vec<T, Bytes>;
+    constexpr int side = Bytes / static_cast<int>(sizeof(T));
     for (std::int64_t l = 0; l < lanes; l += side)
         for (std::int64_t c = 0; c < count; c += side) {
             const std::int64_t at = c + side <= count ? c : count - side;
             V block[side];
             for (int i = 0; i < side; ++i) block[i] = load_vector<V>(source + (at + i) * lanes + l);
-            transpose<T>(block);
+            transpose(block);
             for (int i = 0; i < side; ++i) store_vector(planes[l + i] + at, block[i]);
         }
+}
+
+// The same in the widest vectors that columns fill, four of them at the least.
+inline constexpr std::int64_t least_turned = 4;
+inline void gather_planes(const float* const* planes, std::int64_t count, std::int64_t lanes,
+                          float* target) {
+    if (vector_bytes > 32 && count >= vector_lanes<float>)
+        return gather_by<vector_bytes>(planes, count, lanes, target);
+    if (vector_bytes > 16 && count >= 8)
+        return gather_by<smaller(vector_bytes, 32)>(planes, count, lanes, target);
+    gather_by<16>(planes, count, lanes, target);
+}
+inline void scatter_planes(const float* source, std::int64_t count, std::int64_t lanes,
+                           float* const* planes) {
+    if (vector_bytes > 32 && count >= vector_lanes<float>)
+        return scatter_by<vector_bytes>(source, count, lanes, planes);
+    if (vector_bytes > 16 && count >= 8)
+        return scatter_by<smaller(vector_bytes, 32)>(source, count, lanes, planes);
+    scatter_by<16>(source, count, lanes, planes);
 }
 
 // Whole vectors of `Wide` registers over [0, count). The last one either runs over the end
