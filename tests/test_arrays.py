@@ -201,3 +201,16 @@ def test_a_repeated_call_is_checked_like_the_first() -> None:
         assert np.array_equal(
             pw.pool(apart[:, ::2], windows, "max", out=inside), [[5, 7], [13, 15]]
         )
+
+
+def test_out_may_not_lie_in_an_array_that_is_read_as_a_copy() -> None:
+    windows = pw.Windows.sliding(2)
+    swapped = np.arange(16, dtype=">f4").reshape(4, 4)
+    misaligned = np.zeros(65, np.uint8)[1:].view(np.float32).reshape(4, 4)
+    for x in (swapped, misaligned):
+        inside = np.frombuffer(x.data if x is swapped else misaligned.base, np.uint8)
+        out = inside[:16].view(np.float32).reshape(2, 2)
+        with pytest.raises(ValueError, match="shares memory with x"):
+            pw.pool(x, windows, out=out)
+        with pytest.raises(ValueError, match=r"out\[0\] shares memory"):
+            pw.max_pool(x, 2, return_indices=True, out=(out, None))

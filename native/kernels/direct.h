@@ -312,7 +312,7 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
             const char* source = place_.x[p] + offset;
             if (!dense_source_) {
                 loader_.run(source, job_.layout.x_axis[2], count, at);
-                if (Op::watched && !Exact) scan_run(at, count, watch);
+                if constexpr (Op::watched && !Exact) scan_run(at, count, watch);
             } else if (Op::watched && !Exact) {
                 copy_run(at, reinterpret_cast<const T*>(source), count, watch);
                 if (planes_ > 1) ask_for<0>(next_.x[p] + offset, count * bytes);

@@ -156,22 +156,6 @@ template <class T> inline void copy_run(T* target, const T* source, std::int64_t
     copy_run(target, source, n, [](auto) {});
 }
 
-// visit(vector) sees every element of a run, some of them twice.
-template <int Bytes, class T, class Visit>
-inline bool scan_by(const T* source, std::int64_t n, Visit&& visit) {
-    constexpr int lanes = Bytes / static_cast<int>(sizeof(T));
-    if (n < lanes) return false;
-    using V = Vec<T, Bytes>;
-    for (std::int64_t i = 0; i + lanes <= n; i += lanes) visit(load_vector<V>(source + i));
-    if (n % lanes != 0) visit(load_vector<V>(source + n - lanes));
-    return true;
-}
-template <class T, class Visit>
-inline void scan_run(const T* source, std::int64_t n, Visit&& visit) {
-    if (scan_by<vector_bytes>(source, n, visit)) return;
-    for (std::int64_t i = 0; i < n; ++i) visit(Vec<T, sizeof(T)>{source[i]});
-}
-
 // Whether NaN were among the elements it was shown: one unordered comparison per vector, of
 // whatever size, and the result looked at once.
 template <class T> struct NaNWatch {
@@ -200,6 +184,27 @@ template <class T> struct NaNWatch {
         return rest | any_lane(seen) | any_lane(seen_half) | any_lane(seen_short);
     }
 };
+
+// Shows every element of a run to the watch, some of them twice. (Into registers of its own: what
+// is loaded might be the watch, for all the compiler knows.)
+template <class T>
+POOLWISE_APART void scan_run(const T* source, std::int64_t n, NaNWatch<T>& watch) {
+    using V = Vec<T>;
+    constexpr std::int64_t lanes = vector_lanes<T>;
+    if (n < lanes) {
+        for (std::int64_t i = 0; i < n; ++i) watch(Vec<T, sizeof(T)>{source[i]});
+        return;
+    }
+    Vec<TapInt<T>> seen{};
+    std::int64_t i = 0;
+    for (; i + 2 * lanes <= n; i += 2 * lanes)
+        seen |= unordered<T>(load_vector<V>(source + i), load_vector<V>(source + i + lanes));
+    if (i < n) {
+        const std::int64_t rest = i + lanes <= n ? i : n - lanes;
+        seen |= unordered<T>(load_vector<V>(source + rest), load_vector<V>(source + n - lanes));
+    }
+    watch.seen |= seen;
+}
 
 // A row split by stride: phases[r][q] = row[q * stride + r], so that every tap of every strided
 // window is a unit-stride load. Whole vectors, so phases and row need a vector to spare.

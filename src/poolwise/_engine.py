@@ -285,13 +285,18 @@ def run(
     if out is None:
         y = np.empty(call.shape, call.out_dtype)
     else:
-        y = check_out(out, call.shape, call.out_dtype, array)
+        y = check_out(out, call.shape, call.out_dtype, array, *_given(x, array))
     call.forward(array, call.maps(y), None)
     if known is not None and array is x and call.simple:
         if len(_REPEATED) >= _KEPT_CALLS:
             _REPEATED.clear()
         _REPEATED[known] = (call.shape, call.out_dtype), call.of_layout(array, y, None)
     return y
+
+
+def _given(x: object, array: Array) -> tuple[Array, ...]:
+    """Return the user's array where the core reads a copy of it: no output may lie in it either."""
+    return (x,) if isinstance(x, np.ndarray) and x is not array else ()
 
 
 # Calls that came through all checks, by everything about them but the data: what such a call asks
@@ -347,10 +352,11 @@ def run_with_indices(
         y: Array = np.empty(call.shape, call.out_dtype)
     else:
         name = "out" if values_out is out else "out[0]"
-        y = check_out(values_out, call.shape, call.out_dtype, array, name=name)
+        y = check_out(values_out, call.shape, call.out_dtype, *_given(x, array), array, name=name)
     if indices_out is None:
         indices: NDArray[Any] = np.empty(call.shape, told)
     else:
-        indices = check_out(indices_out, call.shape, told, array, y, name="out[1]")
+        given = *_given(x, array), array, y
+        indices = check_out(indices_out, call.shape, told, *given, name="out[1]")
     call.forward(array, call.maps(y), call.maps(indices))
     return y, indices, call

@@ -103,7 +103,8 @@ def max_pool(
         array), a sequence the last ``len`` axes; channels-last images are ``axes=(1, 2)``.
     out : ndarray, or tuple of two, optional
         Where to write the values; must have the result's shape and dtype. With
-        ``return_indices=True`` also ``(values, indices)``, the second one of int64.
+        ``return_indices=True`` also ``(values, indices)``, the second one of int64; either may be
+        None.
 
     Returns
     -------
