@@ -125,7 +125,7 @@ struct DirectJob {
     bool sheet = false;          // the sheet kernel's: dense planes
     bool planes_run_on = false;  // ... that follow each other without a gap
     bool small_planes = false;   // ... and are small enough to be done several at once
-    bool past_caches = false;    // outputs are written past the caches (sheets alone)
+    bool past_caches = false;    // sheets and winners are written past the caches
     std::int64_t groups = 1, groups_per_unit = 1;
     std::int64_t lane_blocks = 1, lane_block = 1;
     std::int64_t column_tiles = 1, column_tile = 1, bands = 1, band = 1;

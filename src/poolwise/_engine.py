@@ -285,7 +285,7 @@ def run(
     if out is None:
         y = np.empty(call.shape, call.out_dtype)
     else:
-        y = check_out(out, call.shape, call.out_dtype, array, *_given(x, array))
+        y = check_out(out, call.shape, call.out_dtype, *_inputs(x, array))
     call.forward(array, call.maps(y), None)
     if known is not None and array is x and call.simple:
         if len(_REPEATED) >= _KEPT_CALLS:
@@ -294,9 +294,9 @@ def run(
     return y
 
 
-def _given(x: object, array: Array) -> tuple[Array, ...]:
-    """Return the user's array where the core reads a copy of it: no output may lie in it either."""
-    return (x,) if isinstance(x, np.ndarray) and x is not array else ()
+def _inputs(x: object, array: Array) -> tuple[Array, ...]:
+    """Return what no output may lie in: what the core reads, and the array that it is a copy of."""
+    return (array, x) if isinstance(x, np.ndarray) and x is not array else (array,)
 
 
 # Calls that came through all checks, by everything about them but the data: what such a call asks
@@ -352,11 +352,10 @@ def run_with_indices(
         y: Array = np.empty(call.shape, call.out_dtype)
     else:
         name = "out" if values_out is out else "out[0]"
-        y = check_out(values_out, call.shape, call.out_dtype, *_given(x, array), array, name=name)
+        y = check_out(values_out, call.shape, call.out_dtype, *_inputs(x, array), name=name)
     if indices_out is None:
         indices: NDArray[Any] = np.empty(call.shape, told)
     else:
-        given = *_given(x, array), array, y
-        indices = check_out(indices_out, call.shape, told, *given, name="out[1]")
+        indices = check_out(indices_out, call.shape, told, *_inputs(x, array), y, name="out[1]")
     call.forward(array, call.maps(y), call.maps(indices))
     return y, indices, call
