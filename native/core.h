@@ -110,6 +110,7 @@ Status pool_scatter(const ScatterJob& job, Dtype dtype, WinnerForm form);
 // Threads, and which instruction set the kernels were chosen for.
 void set_num_threads(int count);
 int get_num_threads();
+int usable_cpus();  // those this process may run on
 
 // Somebody else's threads: runs body(data) on `threads` of them at once, the calling one among
 // them, and returns when all have. (The signature of OpenMP's GOMP_parallel, flags 0.)

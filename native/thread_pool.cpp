@@ -1,6 +1,8 @@
 #include "thread_pool.h"
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <exception>
 #include <new>
 #include <system_error>
@@ -9,37 +11,86 @@
 #include <pthread.h>
 #endif
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "core.h"
+
 namespace poolwise {
 
 namespace {
 
-// One parallel_for: chunks are handed out by a counter, so uneven chunks balance themselves. It is
-// shared with the queue, because a task may come to the head of the queue after all its work has
-// been done.
+// Longer than it takes to wake a thread, and shorter than anybody would notice.
+constexpr std::chrono::microseconds patience{50};
+
+// True as soon as `done` is; false where it was not for `patience`.
+template <class Done> bool came_true(const Done& done) {
+    const auto until = std::chrono::steady_clock::now() + patience;
+    do {
+        for (int look = 0; look < 32; ++look) {
+            if (done()) return true;
+#if defined(__x86_64__)
+            _mm_pause();
+#elif defined(__aarch64__)
+            __asm__ __volatile__("isb");
+#endif
+        }
+    } while (std::chrono::steady_clock::now() < until);
+    return false;
+}
+
+// One parallel_for. Every thread has a share of its own, in one piece, so that the next call over the
+// same arrays finds each share where the last one left it; who is done helps with what others have
+// left. It is shared with the queue, because a task may come to the head of the queue after all its
+// work has been done.
 struct Loop {
-    std::int64_t count, grain;
+    struct alignas(64) Share {
+        std::atomic<std::int64_t> next{0};
+        std::int64_t end = 0;
+    };
+
+    Loop(std::int64_t count, std::int64_t grain_, int threads,
+         const std::function<void(std::int64_t, std::int64_t)>& body_)
+        : grain(grain_), body(&body_), share_count(threads), shares(new Share[share_count]) {
+        const std::int64_t chunks = (count + grain - 1) / grain;
+        for (int s = 0; s < share_count; ++s) {
+            const auto edge = [&](std::int64_t i) {
+                return std::min(count, chunks * i / share_count * grain);
+            };
+            shares[s].next.store(edge(s), std::memory_order_relaxed);
+            shares[s].end = edge(s + 1);
+        }
+    }
+
+    std::int64_t grain;
     const std::function<void(std::int64_t, std::int64_t)>* body;
-    std::atomic<std::int64_t> next{0};
+    int share_count;
+    std::unique_ptr<Share[]> shares;
+    std::atomic<int> arrived{0};
 
     std::mutex mutex;
     std::condition_variable idle;
-    int running = 0;  // threads inside run(), other than the caller
+    std::atomic<int> running{0};  // threads inside run(), other than the caller
     bool closed = false;
     std::exception_ptr error;
 
     void run() {
+        const int mine = arrived.fetch_add(1, std::memory_order_relaxed);
+        try {
+            for (int s = 0; s < share_count; ++s) take(shares[(mine + s) % share_count]);
+        } catch (...) {
+            const std::lock_guard<std::mutex> lock(mutex);
+            if (!error) error = std::current_exception();
+            for (int s = 0; s < share_count; ++s)  // the rest is not wanted any more
+                shares[s].next.store(shares[s].end, std::memory_order_relaxed);
+        }
+    }
+    void take(Share& share) const {
         for (;;) {
-            const std::int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
-            if (begin >= count) return;
-            const std::int64_t end = begin + grain < count ? begin + grain : count;
-            try {
-                (*body)(begin, end);
-            } catch (...) {
-                const std::lock_guard<std::mutex> lock(mutex);
-                if (!error) error = std::current_exception();
-                next.store(count, std::memory_order_relaxed);  // the rest is not wanted any more
-                return;
-            }
+            const std::int64_t begin = share.next.fetch_add(grain, std::memory_order_relaxed);
+            if (begin >= share.end) return;
+            (*body)(begin, std::min(begin + grain, share.end));
         }
     }
 
@@ -54,12 +105,22 @@ struct Loop {
         if (--running == 0) idle.notify_all();
     }
 
-    void wait_and_close() {
+    void wait_and_close(bool patient) {
         std::unique_lock<std::mutex> lock(mutex);
         closed = true;
+        if (running == 0) return;
+        if (patient) {
+            lock.unlock();
+            came_true([this] { return running.load(std::memory_order_relaxed) == 0; });
+            lock.lock();
+        }
         idle.wait(lock, [this] { return running == 0; });
     }
 };
+
+int busy_threads(std::int64_t count, std::int64_t grain, int threads) {
+    return static_cast<int>(std::min<std::int64_t>((count + grain - 1) / grain, threads));
+}
 
 }  // namespace
 
@@ -67,9 +128,12 @@ void ThreadPool::add(Task task, int wanted) {
     {
         const std::lock_guard<std::mutex> lock(mutex_);
         queue_.push_back(std::move(task));
+        queued_.store(queue_.size(), std::memory_order_relaxed);
         while (!leaving_ && static_cast<int>(workers_.size()) < wanted) {
             try {
                 workers_.emplace_back([this] { work(); });
+                patient_.store(static_cast<int>(workers_.size()) < usable_cpus(),
+                               std::memory_order_relaxed);
             } catch (const std::system_error&) {
                 break;  // the system gives no more threads: those that run, and the caller, do the
                         // work
@@ -79,6 +143,11 @@ void ThreadPool::add(Task task, int wanted) {
     wake_.notify_one();
 }
 
+void ThreadPool::look_for_work() const {
+    if (patient_.load(std::memory_order_relaxed))
+        came_true([this] { return queued_.load(std::memory_order_relaxed) != 0; });
+}
+
 void ThreadPool::work() {
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
@@ -86,9 +155,11 @@ void ThreadPool::work() {
         if (queue_.empty()) return;  // only when leaving
         Task task = std::move(queue_.front());
         queue_.pop_front();
+        queued_.store(queue_.size(), std::memory_order_relaxed);
         lock.unlock();
         task();
         task = nullptr;
+        look_for_work();
         lock.lock();
     }
 }
@@ -116,19 +187,15 @@ void ThreadPool::parallel_for(std::int64_t count, std::int64_t grain, int thread
                               const std::function<void(std::int64_t, std::int64_t)>& body) {
     if (count <= 0) return;
     if (grain < 1) grain = 1;
-    const std::int64_t chunks = (count + grain - 1) / grain;
-    const std::int64_t helpers = (chunks < threads ? chunks : threads) - 1;
-    if (helpers <= 0) {
+    const int busy = busy_threads(count, grain, threads);
+    if (busy <= 1) {
         body(0, count);
         return;
     }
-    const auto loop = std::make_shared<Loop>();
-    loop->count = count;
-    loop->grain = grain;
-    loop->body = &body;
-    for (std::int64_t i = 0; i < helpers; ++i) add([loop] { loop->help(); }, threads - 1);
+    const auto loop = std::make_shared<Loop>(count, grain, busy, body);
+    for (int helper = 1; helper < busy; ++helper) add([loop] { loop->help(); }, threads - 1);
     loop->run();
-    loop->wait_and_close();
+    loop->wait_and_close(patient_.load(std::memory_order_relaxed));
     if (loop->error) std::rethrow_exception(loop->error);
 }
 
@@ -137,18 +204,14 @@ void parallel_for(void (*team)(void (*)(void*), void*, unsigned, unsigned), std:
                   const std::function<void(std::int64_t, std::int64_t)>& body) {
     if (count <= 0) return;
     if (grain < 1) grain = 1;
-    const std::int64_t chunks = (count + grain - 1) / grain;
-    if (chunks == 1 || threads <= 1) {
+    const int busy = busy_threads(count, grain, threads);
+    if (busy <= 1) {
         body(0, count);
         return;
     }
-    Loop loop;
-    loop.count = count;
-    loop.grain = grain;
-    loop.body = &body;
-    const auto most = static_cast<std::int64_t>(threads);
+    Loop loop(count, grain, busy, body);
     team([](void* shared) { static_cast<Loop*>(shared)->run(); }, &loop,
-         static_cast<unsigned>(chunks < most ? chunks : most), 0);
+         static_cast<unsigned>(busy), 0);
     if (loop.error) std::rethrow_exception(loop.error);
 }
 

@@ -4,8 +4,13 @@
 // head and runs it; workers leave cleanly at shutdown. `parallel_for` is the only customer: the
 // calling thread always works too, so a call finishes even when every worker is busy with somebody
 // else's.
+//
+// Waking a thread that sleeps takes longer than pooling a small map. So a worker looks for more
+// work for a while before it sleeps, and so does a caller for the last of its helpers: for
+// `patience`, and only where there are no more workers than CPUs beside the caller's.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -43,11 +48,14 @@ class ThreadPool {
 
   private:
     void work();
+    void look_for_work() const;
 
     std::mutex ending_;  // one shutdown at a time: `leaving_` must stay until its workers are gone
     std::mutex mutex_;
     std::condition_variable wake_;
     std::deque<Task> queue_;
+    std::atomic<std::size_t> queued_{0};  // what is in the queue, for those who do not hold it
+    std::atomic<bool> patient_{true};
     std::vector<std::thread> workers_;
     bool leaving_ = false;
 };

@@ -15,10 +15,6 @@
 
 namespace poolwise {
 
-namespace {
-
-constexpr int most_threads = 1024;
-
 int usable_cpus() {
 #if defined(__linux__)
     cpu_set_t set;
@@ -27,6 +23,10 @@ int usable_cpus() {
     const int cpus = static_cast<int>(std::thread::hardware_concurrency());
     return cpus > 0 ? cpus : 1;
 }
+
+namespace {
+
+constexpr int most_threads = 1024;
 
 int initial_threads() {
     if (const char* text = std::getenv("POOLWISE_NUM_THREADS")) {
