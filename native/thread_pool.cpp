@@ -24,7 +24,8 @@ namespace {
 // Longer than it takes to wake a thread, and shorter than anybody would notice.
 constexpr std::chrono::microseconds patience{50};
 
-// True as soon as `done` is; false where it was not for `patience`.
+// True as soon as `done` is; false where it was not for `patience`. Whoever else wants this CPU,
+// maybe the very thread that is waited for, gets it.
 template <class Done> bool came_true(const Done& done) {
     const auto until = std::chrono::steady_clock::now() + patience;
     do {
@@ -36,6 +37,7 @@ template <class Done> bool came_true(const Done& done) {
             __asm__ __volatile__("isb");
 #endif
         }
+        std::this_thread::yield();
     } while (std::chrono::steady_clock::now() < until);
     return false;
 }
