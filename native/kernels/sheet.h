@@ -67,6 +67,8 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
     // becomes of the rows before them go on at the same time.
     static constexpr std::int64_t chunk_cells = 448;
     static constexpr bool divides = !Op::watched && floating<T>;
+    // Whether lanes are put in any order by one instruction.
+    static constexpr bool picks_lanes = vector_bytes >= 32 && sizeof(T) >= 4;
 
     POOLWISE_APART void take_scratch() {
         std::int64_t margin = 0;  // what gated taps read beside the sheet, of no account
@@ -87,7 +89,10 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
         for (std::int64_t k = 0; small_ && k < f_.taps[1]; ++k)
             down_gates_[k] = k == f_.pad[1] ? nullptr : arena_.template take<T>(sheet_ + lanes);
         if (job_.divide) along_ = arena_.template take<T>((small_ ? sheet_ : columns_) + lanes);
-        if (picks_) {
+        if (picks_ && picks_lanes) {
+            order_ = arena_.template take<TapInt<T>>(sheet_ + lanes);
+            picked_ = arena_.template take<std::int32_t>(sheet_ / lanes + 1);
+        } else if (picks_) {
             windows_ = arena_.template take<D>(sheet_);
             picked_ =
                 arena_.template take<std::int32_t>(planes_at_once_ * f_.count[1] * f_.count[2]);
@@ -120,17 +125,28 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
             for (std::int64_t at = 0; at < sheet_; at += plane_)
                 shut_outside(down_gates_[k] + at, k - f_.pad[1], f_.size[1], 1, f_.size[1], width_);
         }
-        if (picks_) {
-            std::int32_t* at = picked_;
-            for (std::int64_t p = 0; p < planes_at_once_; ++p)
-                for (std::int64_t h = 0; h < f_.count[1]; ++h)
-                    for (std::int64_t w = 0; w < f_.count[2]; ++w)
-                        *at++ = static_cast<std::int32_t>(p * plane_ + h * f_.stride[1] * width_ +
-                                                          w * f_.stride[2]);
-        }
+        if (picks_) pick_windows();
         if constexpr (divides) {
             if (job_.divide) prepare_division();
         }
+    }
+
+    // Which cells of the sheet are windows: where they are, or for every vector of cells how many of
+    // them are and which come first.
+    void pick_windows() {
+        for (std::int64_t v = 0; picks_lanes && v * lanes < sheet_; ++v) picked_[v] = 0;
+        std::int32_t* at = picked_;
+        for (std::int64_t p = 0; p < planes_at_once_; ++p)
+            for (std::int64_t h = 0; h < f_.count[1]; ++h)
+                for (std::int64_t w = 0; w < f_.count[2]; ++w) {
+                    const std::int64_t n =
+                        p * plane_ + h * f_.stride[1] * width_ + w * f_.stride[2];
+                    if (picks_lanes)
+                        order_[n / lanes * lanes + picked_[n / lanes]++] =
+                            static_cast<TapInt<T>>(n % lanes);
+                    else
+                        *at++ = static_cast<std::int32_t>(n);
+                }
     }
 
     static void open_all(T* gates, std::int64_t count) {
@@ -197,10 +213,10 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
             for (std::int64_t k = 0; k < f_.taps[1]; ++k)
                 rows[k] = reduced_ + (k - f_.pad[1]) * width_;
             finish(0, [&](const auto& after) {
-                down<true>(picks_ ? windows_ : target(p), rows, static_cast<int>(f_.taps[1]),
-                           planes * plane_, false, after);
+                down<true>(picks_ && !picks_lanes ? windows_ : target(p), rows,
+                           static_cast<int>(f_.taps[1]), planes * plane_, false, after);
             });
-            if (picks_) pick(target(p), planes * f_.count[1] * f_.count[2]);
+            if (picks_ && !picks_lanes) pick(target(p), planes * f_.count[1] * f_.count[2]);
         }
     }
 
@@ -352,7 +368,25 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
             }
             return after(all, n);
         };
+        if constexpr (Gated && picks_lanes) {
+            if (picks_) {
+                write_picked(out, count, at);
+                return 0;
+            }
+        }
         return write_run<Op>(out, count, job_.past_caches && !picks_, goes_on, at);
+    }
+    // Vectors are stored whole, and what is none of theirs is stored over by the next one.
+    template <class At>
+    POOLWISE_INLINE void write_picked(D* out, std::int64_t count, const At& at) const {
+        const std::int32_t* const picked = picked_;
+        const TapInt<T>* const order = order_;
+        D* const end = out + count / plane_ * f_.count[1] * f_.count[2];
+        for (std::int64_t n = 0, v = 0; n < count; n += lanes, ++v) {
+            const V in_order = __builtin_shuffle(at(n), load_vector<Vec<TapInt<T>>>(order + n));
+            store_some<Op>(out, in_order, smaller(end - out, lanes));
+            out += picked[v];
+        }
     }
 
     // One row, into reduced_.
@@ -465,6 +499,7 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
     // Outputs before the row to be made that were left to be written with it.
     std::int64_t left_ = 0;
     D* windows_ = nullptr;
+    TapInt<T>* order_ = nullptr;
     std::int32_t* picked_ = nullptr;
     T* reduced_ = nullptr;
     T* gates_[most_direct_taps] = {};
