@@ -21,15 +21,14 @@ namespace {
 
 // Measured: where more windows than this share a cell, sending each value to its winner is cheaper
 // than asking every window of every cell. Half types would be scattered in a second, wider array;
-// channels that lie beside each other are asked a vector at a time.
+// channels that lie beside each other are asked a vector at a time, square windows for several rows
+// at once.
 std::int64_t winners_shared(const ScatterJob& in, Dtype dtype) {
     if (is_sixteen_bit_float(dtype)) return most_shares;
+    if (square_at_stride_one(in.plan->form(0))) return 25;
     const std::int64_t step = in.dx.strides[in.axes[in.axis_count - 1]];
     return step == item_size(dtype) ? 4 : 9;
 }
-
-// Planes up to this size are scattered into with their padding, which then needs no checks.
-constexpr double padded_plane_bytes = 256 << 10;
 
 // A contiguous array of T in another view's shape.
 template <class T> class Temporary {
@@ -285,28 +284,20 @@ Status check_winners(const ScatterJob& in, Dtype dtype, WinnerForm form) {
 
 Status write_winners(const ScatterJob& in, const ArrayView& dx, const ArrayView* dy, Dtype dtype,
                      WinnerForm form) {
-    const auto kernel = kernels().scatter;
     bool bad = false;
     for (int g = 0; g < in.grid_count; ++g) {
         WinnersJob job = winners_job(in, dx, dy[g], g, dtype, form);
         job.zero_first = g == 0;
         TapTable table;
-        std::int64_t scratch = 64;
         if (form == WinnerForm::tap8) {
             table = tap_table(*job.form, job.layout, item_size(dtype));
             job.taps = &table;
-            const double plane = static_cast<double>(table.padded[0]) * table.padded[1] *
-                                 table.padded[2] * item_size(dtype);
-            job.pad_planes = in.accumulate && job.form->sliding && job.layout.lanes == 1 &&
-                             job.zero_first && plane <= padded_plane_bytes &&
-                             job.layout.i_axis[2] == 1 && job.layout.y_axis[2] == item_size(dtype);
-            if (job.pad_planes) scratch = static_cast<std::int64_t>(plane) + 64;
         }
         job.bad = &bad;
-        const std::int64_t bytes = (element_count(dx) + element_count(dy[g])) * item_size(dtype);
-        const Status status = run_batches(
-            {{[&](std::int64_t u, char* s) { kernel(job, u, s); }, job.layout.planes, scratch}},
-            bytes);
+        cut_winners(job);
+        const Status status =
+            run_batches({winners_batch(job)},
+                        (element_count(dx) + element_count(dy[g])) * item_size(dtype));
         if (status != Status::ok) return status;
     }
     return bad ? Status::bad_index : Status::ok;

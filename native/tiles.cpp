@@ -199,6 +199,10 @@ constexpr std::int64_t sheet_unit_bytes = 256 << 10;  // (a unit has its gates t
 constexpr std::int64_t lane_row_bytes = 64 << 10;
 constexpr std::int64_t direct_columns = 1024;
 constexpr std::int64_t lane_tile_bytes = 8 << 10;
+// Planes up to the one are scattered into with their padding, which then needs no checks; several
+// of them as long as they stay in a second cache.
+constexpr double padded_plane_bytes = 256 << 10;
+constexpr std::int64_t scattered_bytes = 512 << 10;
 
 // Lane blocks, planes per unit and bands of `rows` rows: the same for both directions. `row_bytes`
 // is what one lane of a row takes.
@@ -326,10 +330,62 @@ bool suits_spread(const WindowForm& form, std::int64_t most) {
     return shares <= most && rows <= most_direct_taps;
 }
 
+bool square_at_stride_one(const WindowForm& form) {
+    const std::int64_t size = form.taps[1];
+    return form.dense && form.size[0] == 1 && form.taps[0] == 1 && (size == 3 || size == 5) &&
+           form.taps[2] == size && form.stride[1] == 1 && form.stride[2] == 1;
+}
+
 void cut_spread(SpreadJob& job, bool wide, std::int64_t share) {
     const WindowForm& form = *job.form;
+    job.square = job.winners && square_at_stride_one(form);
     cut_small(job, unit_bytes, form.size[2] * (wide ? 8 : 4), form.size[1], form.size[0],
               std::max<std::int64_t>(8, 4 * form.taps[1]), share);
+}
+
+namespace {
+
+double padded_cells(const TapTable& table) {
+    return static_cast<double>(table.padded[0]) * table.padded[1] * table.padded[2];
+}
+
+// Whether rows of values and of winners lie side by side, and the cells of a plane if need be.
+bool scatters_rows(const WinnersJob& job) {
+    const Layout& layout = job.layout;
+    const std::int64_t item = item_size(job.dtype);
+    if (!job.accumulate || !is_floating(job.dtype) || layout.lanes != 1 ||
+        layout.y_axis[2] != item)
+        return false;
+    if (job.winners == WinnerForm::tap8)
+        return job.form->sliding && job.zero_first && layout.i_axis[2] == 1 &&
+               padded_cells(*job.taps) * item <= padded_plane_bytes;
+    const std::int64_t* size = job.dx_size;
+    return layout.i_axis[2] == (job.winners == WinnerForm::index32 ? 4 : 8) &&
+           layout.x_axis[2] == item && (size[1] == 1 || layout.x_axis[1] == size[2] * item) &&
+           (size[0] == 1 || layout.x_axis[0] == size[1] * size[2] * item);
+}
+
+}  // namespace
+
+void cut_winners(WinnersJob& job) {
+    job.several = scatters_rows(job);
+    if (!job.several) return;
+    const bool taps = job.winners == WinnerForm::tap8;
+    const double cells = taps ? padded_cells(*job.taps)
+                              : static_cast<double>(job.dx_size[0]) * job.dx_size[1] * job.dx_size[2];
+    const auto plane = static_cast<std::int64_t>(
+        std::min(cells * item_size(job.dtype), static_cast<double>(2 * scattered_bytes)));
+    job.planes_per_unit =
+        std::clamp<std::int64_t>(std::min(scattered_bytes / std::max<std::int64_t>(1, plane),
+                                          job.layout.planes / (2 * get_num_threads())),
+                                 1, planes_scattered);
+    if (taps) job.scratch_bytes = job.planes_per_unit * plane + 64;
+}
+
+Batch winners_batch(const WinnersJob& job) {
+    const auto kernel = kernels().scatter;
+    return {[&job, kernel](std::int64_t unit, char* scratch) { kernel(job, unit, scratch); },
+            ceil_div(job.layout.planes, job.planes_per_unit), job.scratch_bytes};
 }
 
 void cut_whole(WholeJob& job, std::int64_t share) {

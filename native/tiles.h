@@ -37,8 +37,13 @@ Batch direct_batch(const DirectJob& job, const Choice& choice);
 
 // Gradients of small windows: at most `most` windows share a cell.
 bool suits_spread(const WindowForm& form, std::int64_t most);
+bool square_at_stride_one(const WindowForm& form);
 void cut_spread(SpreadJob& job, bool wide, std::int64_t share);
 Batch spread_batch(const SpreadJob& job, bool wide);
+
+// Gradients that go where their winners say. (Taps' tables are made.)
+void cut_winners(WinnersJob& job);
+Batch winners_batch(const WinnersJob& job);
 
 // Whole maps: planes up to this size are reduced by one thread each.
 inline constexpr std::int64_t whole_plane_bytes = 256 << 10;

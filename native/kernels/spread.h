@@ -9,7 +9,7 @@
 // about ceil(k / s) loads, comparisons, masks and additions per axis.
 #pragma once
 
-#include "outputs.h"
+#include "square.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -114,7 +114,7 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
   private:
     void make_group() {
         if (job_.winners)
-            make_plane<true>();
+            make_winners();
         else
             make_plane<false>();
     }
@@ -138,7 +138,10 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
         const std::int64_t length = planes_ * pitch_ * lanes_ + vector_lanes<T>;
         for (int a = 0; a < 2; ++a)
             readers_[a] = smaller((f_.taps[a] - 1) / f_.stride[a] + 1, f_.count[a]);
-        for (std::int64_t slot = 0; slot < readers_[0] * readers_[1]; ++slot) {
+        square_ = job_.square && storer_.in_place && planes_ == 1 &&
+                  f_.size[2] * lanes_ >= vector_lanes<T>;
+        slots_ = square_ ? f_.taps[1] + square_rows : readers_[0] * readers_[1];
+        for (std::int64_t slot = 0; slot < slots_; ++slot) {
             ring_dy_[slot] = arena_.template take<T>(length);
             ring_winner_[slot] = job_.winners ? arena_.template take<I>(length) : nullptr;
         }
@@ -155,7 +158,7 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
 
     POOLWISE_APART void fill_scratch() {
         const std::int64_t length = planes_ * pitch_ * lanes_ + vector_lanes<T>;
-        for (std::int64_t slot = 0; slot < readers_[0] * readers_[1]; ++slot)
+        for (std::int64_t slot = 0; slot < slots_; ++slot)
             for (std::int64_t n = 0; n < length; ++n) {
                 ring_dy_[slot][n] = 0;
                 if (job_.winners) ring_winner_[slot][n] = -1;
@@ -165,9 +168,36 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
                              planes_, pitch_);
         const Layout& layout = job_.layout;
         const std::int64_t bytes = sizeof(T);
+        beside_ = loader_.in_place && planes_ == 1 && !job_.divide &&
+                  f_.count[2] * lanes_ >= vector_lanes<T> &&
+                  layout.y_axis[2] == lanes_ * bytes && layout.i_axis[2] == lanes_ &&
+                  (lanes_ == 1 || (layout.y_lane == bytes && layout.i_lane == 1));
         dense_ = storer_.in_place &&
                  (lanes_ == 1 ? layout.x_axis[2] == bytes
                               : layout.x_lane == bytes && layout.x_axis[2] == lanes_ * bytes);
+    }
+
+    // Rows [first, last) of square windows' cells. The last slot of the ring is a row of no windows.
+    void make_square(std::int64_t first, std::int64_t last) {
+        const std::int64_t size = f_.taps[1], ring = slots_ - 1;
+        for (std::int64_t h = first; h < last; h += square_rows) {
+            const int rows = static_cast<int>(smaller<std::int64_t>(square_rows, last - h));
+            WindowsRow<T> windows[square_rows + 4];
+            T* out[square_rows];
+            for (std::int64_t j = 0; j < rows + size - 1; ++j) {
+                const std::int64_t oh = h + f_.pad[1] - size + 1 + j;
+                const bool there = oh >= 0 && oh < f_.count[1];
+                const std::int64_t slot = there ? oh % ring : ring;
+                if (there) hold(0, oh, slot);
+                const std::int64_t begin = f_.pad[2] * lanes_;
+                windows[j] = {ring_dy_[slot] + begin, ring_winner_[slot] + begin};
+            }
+            for (int i = 0; i < rows; ++i)
+                out[i] = reinterpret_cast<T*>(const_cast<char*>(place_.x[0]) +
+                                              (h + i) * job_.layout.x_axis[1]);
+            const auto add = size == 3 ? add_square_rows<T, 3> : add_square_rows<T, 5>;
+            add(out, rows, windows, lanes_, f_.size[2] * lanes_);
+        }
     }
 
     // The windows of one axis that see a cell, [first, last], kept up as cells go by: no division
@@ -194,9 +224,16 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
         return slot + 1 < readers_[axis] ? slot + 1 : 0;
     }
 
+    void make_winners() {
+        most_ = Vec<I>{};
+        make_plane<true>();
+        check_taps();
+    }
+
     template <bool Picked> void make_plane() {
-        for (std::int64_t slot = 0; slot < readers_[0] * readers_[1]; ++slot) held_[slot] = -1;
+        for (std::int64_t slot = 0; slot < slots_; ++slot) held_[slot] = -1;
         const std::int64_t first = band_ * job_.band, last = smaller(first + job_.band, f_.size[1]);
+        if (square_ && dense_) return make_square(first, last);
         const Readers at_first = readers_of(1, first);
         Readers over_d = readers_of(0, 0);
         for (std::int64_t d = 0; d < f_.size[0]; ++d) {
@@ -320,6 +357,11 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
         const std::int64_t dy_offset = od * layout.y_axis[0] + oh * layout.y_axis[1],
                            winner_offset = od * layout.i_axis[0] + oh * layout.i_axis[1];
         const std::int64_t count = f_.count[2];
+        if (winner && beside_)
+            return hold_beside(reinterpret_cast<const T*>(place_.y[0] + dy_offset),
+                               reinterpret_cast<const std::uint8_t*>(place_.indices[0]) +
+                                   winner_offset,
+                               count * lanes_, dy, winner);
         const Loader<I> taps = loader_of<I, std::uint8_t>();
         if (planes_ == 1) {
             place_.load(loader_, place_.y, dy_offset, layout.y_axis[2], layout.y_lane, count,
@@ -338,23 +380,51 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
             }
         }
         if (job_.divide) divider_.divide(od, oh, dy);
-        if (winner) check_taps(winner);
+        if (winner) note_taps(winner);
     }
 
-    // Every number of eight bits is a tap of a window of 256 cells.
-    void check_taps(const I* winner) const {
+    // As they lie: at least a vector of them.
+    POOLWISE_APART void hold_beside(const T* dy, const std::uint8_t* winner, std::int64_t count,
+                                    T* to_dy, I* to_winner) {
+        constexpr std::int64_t lanes = vector_lanes<T>;
+        Vec<I> most = most_;
+        for (std::int64_t at = 0; at < count; at += lanes) {
+            const std::int64_t n = smaller(at, count - lanes);
+            ask_for<0>(reinterpret_cast<const char*>(dy + n) + read_ahead, vector_bytes);
+            ask_for<0>(reinterpret_cast<const char*>(winner + n) + read_ahead / 4, lanes);
+            store_vector(to_dy + n, load_vector<Vec<T>>(dy + n));
+            const auto tap = __builtin_convertvector(
+                load_vector<Vec<std::uint8_t, static_cast<int>(lanes)>>(winner + n), Vec<I>);
+            most = tap > most ? tap : most;
+            store_vector(to_winner + n, tap);
+        }
+        most_ = most;
+    }
+
+    // (rows of the ring have a vector to spare, of -1 or of what was there: taps that were seen)
+    void note_taps(const I* winner) {
         const std::int64_t length = (planes_ - 1) * pitch_ + f_.count[2] * lanes_;
-        I most = 0;
-        for (std::int64_t n = 0; n < length; ++n) most = larger(most, winner[n]);
-        if (most >= static_cast<I>(f_.cells())) __atomic_store_n(job_.bad, true, __ATOMIC_RELAXED);
+        constexpr std::int64_t lanes = vector_lanes<T>;
+        Vec<I> most = most_;
+        for (std::int64_t n = 0; n < length; n += lanes) {
+            const auto tap = load_vector<Vec<I>>(winner + n);
+            most = tap > most ? tap : most;
+        }
+        most_ = most;
+    }
+    // Every number of eight bits is a tap of a window of 256 cells.
+    void check_taps() const {
+        if (any_lane(most_ >= static_cast<I>(f_.cells())))
+            __atomic_store_n(job_.bad, true, __ATOMIC_RELAXED);
     }
 
     Loader<T> loader_;
     Storer<T> storer_;
     Divider<T> divider_;
     std::int64_t planes_ = 1, pitch_ = 0, lanes_ = 1, stride_ = 1;
-    std::int64_t margin_ = 0, length_ = 0, readers_[2] = {1, 1};
-    bool dense_ = false;
+    std::int64_t margin_ = 0, length_ = 0, readers_[2] = {1, 1}, slots_ = 1;
+    bool dense_ = false, beside_ = false, square_ = false;
+    Vec<I> most_{};  // of the taps that were seen
     T* ring_dy_[most_direct_taps];
     I* ring_winner_[most_direct_taps];
     std::int64_t held_[most_direct_taps];

@@ -141,6 +141,7 @@ struct SpreadJob {
     const char* winners = nullptr;  // taps of eight bits; null for sums and means
     Dtype dtype;
     bool divide = false;
+    bool square = false;  // winners of windows of 3x3 or 5x5 at stride 1
     const std::int64_t* divisors[3] = {nullptr, nullptr, nullptr};
     std::int64_t divisor_override = 0;
     std::int64_t groups = 1, groups_per_unit = 1;
@@ -185,6 +186,8 @@ struct TapTable {
 };
 
 // Winners' gradients, and unpooling: a unit is a plane group.
+inline constexpr int planes_scattered = 4;  // at once
+
 struct WinnersJob {
     Layout layout;  // x: dx; y: dy; i: indices
     char* dx = nullptr;
@@ -197,7 +200,10 @@ struct WinnersJob {
     std::int64_t dx_size[3], dy_size[3];
     bool accumulate = true, zero_first = true;
     bool may_be_none = false;  // index -1: a window that sees no cell
-    bool pad_planes = false;   // scratch holds such a plane; taps and values lie side by side
+    // Where rows of values and of winners lie side by side, a unit is several planes; of taps, its
+    // scratch holds as many with their padding. Else it is a plane with its lanes.
+    bool several = false;
+    std::int64_t planes_per_unit = 1, scratch_bytes = 64;
     bool* bad = nullptr;       // set when a tap is none of the window's
 };
 

@@ -329,6 +329,22 @@ inline void scatter_planes(const float* source, std::int64_t count, std::int64_t
 template <int N> struct Width {
     static constexpr int value = N;
 };
+// Loaded once: the compiler would rather load a value again than keep it while it is used.
+template <class V> POOLWISE_INLINE inline V held(V v) {
+#if defined(__x86_64__)
+    __asm__("" : "+v"(v));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(v));
+#endif
+    return v;
+}
+// visit(Width<From>{}), … up to but not Width<To>{}: a loop that is unrolled for certain.
+template <int From, int To, class Visit> POOLWISE_INLINE inline void each_width(Visit&& visit) {
+    if constexpr (From < To) {
+        visit(Width<From>{});
+        each_width<From + 1, To>(visit);
+    }
+}
 template <class T, bool Slack, class Block>
 inline void each_block(std::int64_t count, Block&& block) {
     constexpr std::int64_t lanes = vector_lanes<T>;

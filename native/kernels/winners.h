@@ -6,6 +6,7 @@
 #pragma once
 
 #include "finish.h"
+#include "scatter.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -35,27 +36,51 @@ struct WinnersUnit {
                w * stride[2];
     }
 
-    // visit(lane, index address, dy address) for every output in order
-    template <class Visit> void each(Visit&& visit) const {
+    // visit(index address, dy address) of the first lane of every output, in order
+    template <class Visit> void each_place(Visit&& visit) const {
         const Layout& layout = job.layout;
         for (std::int64_t d = 0; d < job.dy_size[0]; ++d)
             for (std::int64_t h = 0; h < job.dy_size[1]; ++h) {
                 const char* i_row = place.indices[0] + d * layout.i_axis[0] + h * layout.i_axis[1];
                 const char* y_row = place.y[0] + d * layout.y_axis[0] + h * layout.y_axis[1];
                 for (std::int64_t w = 0; w < job.dy_size[2]; ++w)
-                    for (std::int64_t l = 0; l < place.lanes; ++l)
-                        visit(l, i_row + w * layout.i_axis[2] + l * layout.i_lane,
-                              y_row + w * layout.y_axis[2] + l * layout.y_lane);
+                    visit(i_row + w * layout.i_axis[2], y_row + w * layout.y_axis[2]);
             }
+    }
+    // visit(lane, index address, dy address) of every lane
+    template <class Visit> void each(Visit&& visit) const {
+        each_place([&](const char* index, const char* dy) {
+            for (std::int64_t l = 0; l < place.lanes; ++l)
+                visit(l, index + l * job.layout.i_lane, dy + l * job.layout.y_lane);
+        });
     }
 };
 
+// Rows of indices that lie side by side are looked at in vectors.
 template <class I> bool in_range(const WinnersUnit& u, std::int64_t least, std::int64_t end) {
+    const Layout& layout = u.job.layout;
+    const std::int64_t lanes = u.place.lanes, columns = u.job.dy_size[2];
+    const std::int64_t beside = lanes > 1 ? lanes * static_cast<std::int64_t>(sizeof(I)) : sizeof(I);
+    const bool dense = layout.i_axis[2] == beside && (lanes == 1 || layout.i_lane == sizeof(I));
     bool good = true;
-    u.each([&](std::int64_t, const char* index, const char*) {
-        const std::int64_t i = element<I>(index);
-        good = good & (i >= least) & (i < end);
-    });
+    if (!dense) {
+        u.each([&](std::int64_t, const char* index, const char*) {
+            const std::int64_t i = element<I>(index);
+            good = good & (i >= least) & (i < end);
+        });
+        return good;
+    }
+    for (std::int64_t d = 0; d < u.job.dy_size[0]; ++d)
+        for (std::int64_t h = 0; h < u.job.dy_size[1]; ++h) {
+            const I* const row = reinterpret_cast<const I*>(
+                u.place.indices[0] + d * layout.i_axis[0] + h * layout.i_axis[1]);
+            I lowest = 0, highest = 0;
+            for (std::int64_t n = 0; n < columns * lanes; ++n) {
+                lowest = smaller(lowest, row[n]);
+                highest = larger(highest, row[n]);
+            }
+            good = good && lowest >= least && highest < end;
+        }
     return good;
 }
 
@@ -69,23 +94,7 @@ bool winners_in_range(const WinnersJob& job, std::int64_t unit) {
     }
 }
 
-// Value n of a run goes to the cell of its tap in a window that starts at base + n * pitch bytes.
-// Returns the largest number among the taps.
-template <class T>
-POOLWISE_APART int add_run(char* base, std::int64_t pitch,
-                           const std::int64_t* POOLWISE_RESTRICT bytes,
-                           const std::uint8_t* POOLWISE_RESTRICT tap,
-                           const T* POOLWISE_RESTRICT value, std::int64_t count) {
-    int most = 0;
-    for (std::int64_t n = 0; n < count; ++n) {
-        const int number = tap[n];
-        most = larger(most, number);
-        *reinterpret_cast<T*>(base + n * pitch + bytes[number]) += value[n];
-    }
-    return most;
-}
-
-// The same where only the taps that `good` lists lie inside the input.
+// Values go to their taps' cells (see add_taps), where only the taps that `good` lists lie inside the input.
 template <class T>
 POOLWISE_APART int add_good(char* base, std::int64_t pitch,
                             const std::int64_t* POOLWISE_RESTRICT bytes,
@@ -106,44 +115,9 @@ POOLWISE_APART int add_good(char* base, std::int64_t pitch,
 // Adds (or, unpooling, assigns) one unit's values to the cells that their taps name.
 template <class T> class TapScatter {
   public:
-    TapScatter(const WinnersUnit& u, char* scratch)
-        : u_(u), job_(u.job), f_(*u.job.form), plane_(scratch) {}
+    explicit TapScatter(const WinnersUnit& u) : u_(u), job_(u.job), f_(*u.job.form) {}
 
     void run() {
-        if (job_.pad_planes)
-            run_padded();
-        else
-            run_in_place();
-        if (most_ >= f_.cells()) __atomic_store_n(job_.bad, true, __ATOMIC_RELAXED);
-    }
-
-  private:
-    // Into a plane that has its padding, where every window is whole; then the input's part of it
-    // is copied out. What lands in the padding is dropped with it.
-    void run_padded() {
-        const TapTable& table = *job_.taps;
-        const std::int64_t item = sizeof(T), row = table.padded[2] * item,
-                           plane = table.padded[1] * row;
-        __builtin_memset(plane_, 0, static_cast<std::size_t>(table.padded[0] * plane));
-        for (std::int64_t d = 0; d < f_.count[0]; ++d)
-            for (std::int64_t h = 0; h < f_.count[1]; ++h) {
-                char* const base = plane_ + d * f_.stride[0] * plane + h * f_.stride[1] * row;
-                const int most = add_run(base, f_.stride[2] * item, table.padded_bytes,
-                                         reinterpret_cast<const std::uint8_t*>(winner(d, h)),
-                                         reinterpret_cast<const T*>(gradient(d, h)), f_.count[2]);
-                most_ = larger<std::int64_t>(most_, most);
-            }
-        const std::int64_t* to = job_.layout.x_axis;
-        for (std::int64_t d = 0; d < f_.size[0]; ++d)
-            for (std::int64_t h = 0; h < f_.size[1]; ++h) {
-                const char* from =
-                    plane_ + (d + f_.pad[0]) * plane + (h + f_.pad[1]) * row + f_.pad[2] * item;
-                char* const target = const_cast<char*>(u_.place.x[0]) + d * to[0] + h * to[1];
-                store_run<T, T>(reinterpret_cast<const T*>(from), f_.size[2], target, to[2]);
-            }
-    }
-
-    void run_in_place() {
         while (first_whole_ < f_.count[2] && !covers(2, first_whole_)) ++first_whole_;
         last_whole_ = first_whole_;
         while (last_whole_ < f_.count[2] && covers(2, last_whole_)) ++last_whole_;
@@ -156,8 +130,10 @@ template <class T> class TapScatter {
                 put_row(true, d, h, from, to);
                 put_row(false, d, h, to, f_.count[2]);
             }
+        if (most_ >= f_.cells()) __atomic_store_n(job_.bad, true, __ATOMIC_RELAXED);
     }
 
+  private:
     bool covers(int axis, std::int64_t i) const {  // whether window i lies inside the input
         const std::int64_t first = f_.first[axis][i];
         return first >= 0 && first + (f_.taps[axis] - 1) * f_.dilation[axis] < f_.size[axis];
@@ -201,7 +177,8 @@ template <class T> class TapScatter {
             const std::int64_t pitch = flat ? apart : layout.x_lane;
             int most;
             if (whole) {
-                most = add_run(window(d, h, w), pitch, job_.taps->bytes, taps, values, count);
+                char* const base = window(d, h, w);
+                most = add_taps<T, 1>(&base, pitch, job_.taps->bytes, &taps, &values, count);
             } else {
                 list_good(d, h, w, good);
                 most =
@@ -276,26 +253,49 @@ template <class T> class TapScatter {
     const WinnersUnit& u_;
     const WinnersJob& job_;
     const WindowForm& f_;
-    char* plane_;
     std::int64_t most_ = 0;
     std::int64_t first_whole_ = 0, last_whole_ = 0;  // columns [first, last) are whole
 };
 
+// Lanes beside each other, one by one to cells whose lanes lie `pitch` bytes apart.
+template <class T, class I>
+POOLWISE_APART void add_lanes(char* base, std::int64_t pitch,
+                              const I* POOLWISE_RESTRICT index, const T* POOLWISE_RESTRICT value,
+                              std::int64_t lanes) {
+    for (std::int64_t l = 0; l < lanes; ++l)
+        if (index[l] >= 0)
+            reinterpret_cast<T*>(base + static_cast<std::int64_t>(index[l]) * pitch)[l] += value[l];
+}
+
 template <class T, class I> void scatter_indices(const WinnersUnit& u) {
     const WinnersJob& job = u.job;
+    const Layout& layout = job.layout;
+    if constexpr (floating<T>) {
+        const bool beside = u.flat && job.accumulate && layout.x_lane == sizeof(T) &&
+                            layout.y_lane == sizeof(T) && layout.i_lane == sizeof(I);
+        if (beside)
+            return u.each_place([&](const char* index, const char* value) {
+                add_lanes(const_cast<char*>(u.place.x[0]), layout.x_axis[2],
+                          reinterpret_cast<const I*>(index), reinterpret_cast<const T*>(value),
+                          u.place.lanes);
+            });
+    }
     u.each([&](std::int64_t lane, const char* index, const char* value) {
         const std::int64_t i = element<I>(index);
         if (i < 0) return;
-        char* at = u.target(i) + lane * job.layout.x_lane;
+        char* at = u.target(i) + lane * layout.x_lane;
         const T v = element<T>(value);
         set_element<T>(at, job.accumulate ? static_cast<T>(element<T>(at) + v) : v);
     });
 }
 
 template <class T> void scatter_as(const WinnersJob& job, std::int64_t unit, char* scratch) {
+    if constexpr (floating<T>) {
+        if (job.several) return PlanesScatter<T>(job, unit, scratch).run();
+    }
     const WinnersUnit u(job, unit);
     const Layout& layout = job.layout;
-    if (job.zero_first && !job.pad_planes) {
+    if (job.zero_first) {
         for (std::int64_t d = 0; d < job.dx_size[0]; ++d)
             for (std::int64_t h = 0; h < job.dx_size[1]; ++h) {
                 char* row =
@@ -313,7 +313,7 @@ template <class T> void scatter_as(const WinnersJob& job, std::int64_t unit, cha
             }
     }
     switch (job.winners) {
-        case WinnerForm::tap8: return TapScatter<T>(u, scratch).run();
+        case WinnerForm::tap8: return TapScatter<T>(u).run();
         case WinnerForm::index32: return scatter_indices<T, std::int32_t>(u);
         default: return scatter_indices<T, std::int64_t>(u);
     }
