@@ -249,6 +249,7 @@ bool suits_direct(const WindowForm& form, bool winners) {
 namespace {
 
 constexpr std::int64_t narrow_sheet = 24, most_cells_per_pick = 4;
+constexpr std::int64_t volume_ring_bytes = 512 << 10;  // pooled planes stay in a second cache
 
 }  // namespace
 
@@ -271,20 +272,24 @@ bool small_planes(const DirectJob& job) {
            at_cells(2) && form.stride[1] * form.stride[2] <= most_cells_per_pick;
 }
 
-bool suits_sheet(const DirectJob& job) {
+namespace {
+
+// Planes without a gap in their rows, of elements and windows that the sheet kernel knows.
+bool sheet_planes(const DirectJob& job) {
     const WindowForm& form = *job.form;
     const Layout& layout = job.layout;
     const std::int64_t x = item_size(job.x_dtype), y = item_size(job.y_dtype);
-    if (job.winners != WinnerForm::none || !simple_dtypes(job.x_dtype, job.y_dtype, job.divide) ||
-        form.size[0] != 1 || form.taps[0] != 1 || form.size[2] > widest_sheet ||
-        form.taps[1] > most_sheet_taps || form.taps[2] > most_sheet_taps || layout.lanes != 1 ||
-        layout.batch_rank > 1)
-        return false;
-    const bool dense = layout.x_axis[2] == x && layout.y_axis[2] == y &&
-                       (form.size[1] == 1 || layout.x_axis[1] == form.size[2] * x) &&
-                       (form.count[1] == 1 || layout.y_axis[1] == form.count[2] * y);
-    if (!dense) return false;
-    if (small_planes(job)) return true;
+    return job.winners == WinnerForm::none &&
+           simple_dtypes(job.x_dtype, job.y_dtype, job.divide) && form.size[2] <= widest_sheet &&
+           form.taps[1] <= most_sheet_taps && form.taps[2] <= most_sheet_taps &&
+           layout.lanes == 1 && layout.batch_rank <= 1 && layout.x_axis[2] == x &&
+           layout.y_axis[2] == y &&
+           (form.size[1] == 1 || layout.x_axis[1] == form.size[2] * x) &&
+           (form.count[1] == 1 || layout.y_axis[1] == form.count[2] * y);
+}
+
+// Whether rows are long enough, and windows begin where vectors of them can be told.
+bool sheet_rows(const WindowForm& form) {
     if (form.size[2] < narrow_sheet) return false;
     // Windows that share no row are joined as they lie, wherever rows end.
     if (form.stride[1] >= form.taps[1] && (form.stride[2] == 2 || form.stride[2] == 3))
@@ -293,10 +298,35 @@ bool suits_sheet(const DirectJob& job) {
     return whole_steps && form.count[2] * form.stride[2] <= form.size[2];
 }
 
+}  // namespace
+
+bool suits_sheet(const DirectJob& job) {
+    const WindowForm& form = *job.form;
+    return form.size[0] == 1 && form.taps[0] == 1 && sheet_planes(job) &&
+           (small_planes(job) || sheet_rows(form));
+}
+
+bool suits_volume(const DirectJob& job) {
+    const WindowForm& form = *job.form;
+    const Layout& layout = job.layout;
+    const bool turned = is_sixteen_bit_float(job.x_dtype) && !job.divide;
+    const std::int64_t pooled =
+        form.taps[0] * form.count[1] * form.count[2] * item_size(job.y_dtype);
+    return form.size[0] > 1 && !turned && form.taps[0] <= most_sheet_taps &&
+           pooled <= volume_ring_bytes && sheet_planes(job) && sheet_rows(form) &&
+           layout.x_axis[0] == form.size[1] * form.size[2] * item_size(job.x_dtype) &&
+           layout.y_axis[0] == form.count[1] * form.count[2] * item_size(job.y_dtype);
+}
+
 void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
     const WindowForm& form = *job.form;
-    cut_small(job, job.sheet ? sheet_unit_bytes : unit_bytes, form.size[2] * choice.value_bytes,
-              form.count[1], form.count[0], std::max<std::int64_t>(8, 4 * form.taps[1]), share);
+    const std::int64_t row_bytes = form.size[2] * choice.value_bytes;
+    if (job.volume)
+        cut_small(job, sheet_unit_bytes, form.size[1] * row_bytes, form.count[0], 1,
+                  4 * form.taps[0], share);
+    else
+        cut_small(job, job.sheet ? sheet_unit_bytes : unit_bytes, row_bytes, form.count[1],
+                  form.count[0], std::max<std::int64_t>(8, 4 * form.taps[1]), share);
     // Rows of lanes are cut so that those of a window stay in L1; a tile reads taps - 1 columns
     // again.
     const std::int64_t fitting =
@@ -304,7 +334,7 @@ void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
     const std::int64_t lanes_tile = std::max({fitting, 4 * form.taps[2], std::int64_t(8)});
     const bool lanes = job.lane_block > 1 && !job.layout.gather;
     const std::int64_t tile = lanes ? lanes_tile : direct_columns;
-    const bool cut = !job.sheet && !job.layout.gather && form.count[2] >= 2 * tile;
+    const bool cut = !job.sheet && !job.volume && !job.layout.gather && form.count[2] >= 2 * tile;
     job.column_tile = cut ? tile : form.count[2];
     job.column_tiles = ceil_div(form.count[2], job.column_tile);
     job.scratch_bytes = kernels().direct_scratch[choice.row()][choice.column()](job);

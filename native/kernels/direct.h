@@ -159,10 +159,12 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
 
     template <bool Exact> void make_plane() {
         for (std::int64_t slot = 0; slot < slots_; ++slot) held_[slot] = -1;
-        const std::int64_t first = band_ * job_.band,
-                           last = smaller(first + job_.band, f_.count[1]);
-        for (std::int64_t d = 0; d < f_.count[0]; ++d)
-            for (std::int64_t h = first; h < last; ++h) make_row<Exact>(d, h);
+        const int cut = job_.volume ? 0 : 1;  // the axis that bands are of
+        std::int64_t first[2] = {0, 0}, last[2] = {f_.count[0], f_.count[1]};
+        first[cut] = band_ * job_.band;
+        last[cut] = smaller(first[cut] + job_.band, last[cut]);
+        for (std::int64_t d = first[0]; d < last[0]; ++d)
+            for (std::int64_t h = first[1]; h < last[1]; ++h) make_row<Exact>(d, h);
         if (Op::indexed && job_.past_caches) drain_streams();
     }
 

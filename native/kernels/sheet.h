@@ -50,16 +50,26 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
         else
             for (std::int64_t plane = first_plane_; plane < last_plane_; ++plane) make_band(plane);
         if (job_.past_caches) drain_streams();
-        if constexpr (Op::watched) {
-            if (any_lane(seen_)) DirectUnit<Careful>(job_, unit_, scratch_).run_exactly();
-        }
+        if (met_suspects()) DirectUnit<Careful>(job_, unit_, scratch_).run_exactly();
     }
 
     static std::int64_t scratch_bytes(const DirectJob& job) {
         char* const base = reinterpret_cast<char*>(64);
         SheetUnit first(job, 0, base);
-        first.take_scratch();
-        return first.arena_.next - base;
+        return first.take() - base;
+    }
+
+    // For who makes planes one by one: where the scratch that they take ends, what is in it, and
+    // the planes.
+    char* take() {
+        take_scratch();
+        return arena_.next;
+    }
+    void fill() { fill_scratch(); }
+    void make_plane(std::int64_t plane) { make_band(plane); }
+    bool met_suspects() const {
+        if constexpr (Op::watched) return any_lane(seen_);
+        return false;
     }
 
   private:

@@ -2,26 +2,31 @@
 #pragma once
 
 #include "elements.h"
-#include "sheet.h"
+#include "volume.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
 
-// visit(Of<the sheet kernel's unit>) for an operation and the job's dtypes.
+// visit(Of<the kernel's unit>) for an operation and the job's dtypes.
 template <class Unit> struct Of {
     typedef Unit Type;
 };
-template <class Careful, class Visit> void with_sheet(const DirectJob& job, Visit&& visit) {
+template <class Careful, class Visit> void with_unit(const DirectJob& job, Visit&& visit) {
+    if (!job.sheet && !job.volume) return visit(Of<DirectUnit<Careful>>{});
     with_elements<Careful>(job.x_dtype, [&](auto of) {
         typedef decltype(of) E;
-        typedef SheetUnit<typename E::Op, Careful, typename E::Source, typename E::Target> Unit;
-        visit(Of<Unit>{});
+        typedef typename E::Op Op;
+        typedef typename E::Source S;
+        typedef typename E::Target D;
+        if (job.sheet) return visit(Of<SheetUnit<Op, Careful, S, D>>{});
+        // (bits of 16-bit floats would be turned where they are kept)
+        if constexpr (!Op::watched || same<typename Op::Value, D>)
+            visit(Of<VolumeUnit<Op, Careful, S, D>>{});
     });
 }
 
 template <class Op> void direct_unit(const DirectJob& job, std::int64_t unit, char* scratch) {
-    if (!job.sheet) return DirectUnit<Op>(job, unit, scratch).run();
-    with_sheet<Op>(job, [&](auto of) {
+    with_unit<Op>(job, [&](auto of) {
         typedef typename decltype(of)::Type Unit;
         Unit(job, unit, scratch).run();
     });
@@ -29,9 +34,8 @@ template <class Op> void direct_unit(const DirectJob& job, std::int64_t unit, ch
 template <class Op> std::int64_t direct_scratch(const DirectJob& job) {
     // A unit with NaN is done again by the direct kernel, in the same memory.
     std::int64_t bytes = DirectUnit<Op>::scratch_bytes(job);
-    if (job.sheet)
-        with_sheet<Op>(
-            job, [&](auto of) { bytes = larger(bytes, decltype(of)::Type::scratch_bytes(job)); });
+    with_unit<Op>(
+        job, [&](auto of) { bytes = larger(bytes, decltype(of)::Type::scratch_bytes(job)); });
     return bytes;
 }
 
