@@ -76,11 +76,13 @@ class Forward {
         for (int g = 0; g < plan.grid_count(); ++g)
             window = std::max({window, plan.largest_window(g), plan.largest_divisor(g)});
         const bool indexed = in.winners != nullptr;
-        const Choice choice =
-            choose(kind_.reducer, kind_.x_dtype, kind_.y_dtype, indexed, cells, window);
+        const auto chosen = [&](bool winners) {
+            return choose(kind_.reducer, kind_.x_dtype, kind_.y_dtype, winners, cells, window);
+        };
+        const Choice choice = chosen(indexed);
         if (add_whole(in, choice)) return Status::ok;
         if (plan.segmented()) {
-            add_segments(in, choice);
+            add_segments(in, choice, chosen(false));
             return Status::ok;
         }
         for (int g = 0; g < plan.grid_count(); ++g) {
@@ -276,7 +278,8 @@ class Forward {
         rows_.push_back({job, choice});
     }
 
-    void add_segments(const ForwardJob& in, const Choice& choice) {
+    // `values` is what values alone are computed in.
+    void add_segments(const ForwardJob& in, const Choice& choice, const Choice& values) {
         const Plan& plan = *in.plan;
         segments_.emplace_back();
         Segments& work = segments_.back();
@@ -313,6 +316,10 @@ class Forward {
         job.winners = in.winners ? kind_.winners : WinnerForm::none;
         job.divide = kind_.reducer.kind == ReducerKind::mean;
         job.divisor_override = kind_.reducer.divisor;
+        work.choice = values;
+        cut_segments(job, values, share_);
+        job.find = finds_winners(job);
+        if (job.find || !in.winners) return;
         work.choice = choice;
         cut_segments(job, choice, share_);
     }

@@ -181,10 +181,25 @@ void cut_segments(SegmentsJob& job, const Choice& choice, std::int64_t share) {
     if (job.at_once) job.scratch_bytes += padded_bytes(cells * lanes, choice.value_bytes);
 }
 
+bool finds_winners(const SegmentsJob& job) {
+    const Layout& layout = job.targets[0].layout;
+    return job.winners != WinnerForm::none && job.pieces == 1 && job.x_dtype == job.y_dtype &&
+           (job.x_dtype == Dtype::float32 || job.x_dtype == Dtype::float64) &&
+           layout.lanes == 1 && !layout.gather && layout.x_axis[2] == item_size(job.x_dtype);
+}
+
 std::int64_t segments_units(const SegmentsJob& job) { return job.groups * job.lane_blocks; }
 
 Batch segments_batch(const SegmentsJob& job, const Choice& choice) {
     const auto kernel = kernels().segments[choice.row()][choice.column()];
+    if (job.find) {
+        const auto find = kernels().find_winners[job.x_dtype == Dtype::float64];
+        return {[&job, kernel, find](std::int64_t unit, char* scratch) {
+                    kernel(job, unit, scratch);
+                    find(job, unit);
+                },
+                segments_units(job), job.scratch_bytes};
+    }
     return {[&job, kernel](std::int64_t unit, char* scratch) { kernel(job, unit, scratch); },
             segments_units(job) * (job.combine ? 1 : job.pieces), job.scratch_bytes};
 }

@@ -22,6 +22,8 @@ void cut_rows(RowsJob& job, const Choice& choice, std::int64_t share);
 Batch rows_batch(const RowsJob& job, const Choice& choice);
 
 void cut_segments(SegmentsJob& job, const Choice& choice, std::int64_t share);
+// Whether winners of bins are better looked up than carried along. (The job is cut.)
+bool finds_winners(const SegmentsJob& job);
 std::int64_t segments_units(const SegmentsJob& job);
 Batch segments_batch(const SegmentsJob& job, const Choice& choice);
 

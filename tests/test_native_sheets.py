@@ -105,3 +105,24 @@ def test_gradients_of_bins(windows: Windows, axes: tuple[int, int], dtype: str) 
         rtol=coarse,
         atol=coarse,
     )
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.2, 1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_winners_of_bins(dtype: str, share: float) -> None:
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(5)
+    x = rng.integers(-9, 9, (2, 37, 40, 41)).astype(dtype)  # many ties
+    x[rng.random(x.shape) < share] = np.nan
+    x[0, :3] = -np.inf
+    for size in (1, 2, 7, 40):
+        values, places = torch.nn.functional.adaptive_max_pool2d(
+            torch.from_numpy(x), size, return_indices=True
+        )
+        for axes in ((2, 3), (1, 2)):
+            last = np.ascontiguousarray(np.moveaxis(x, 1, 1 if axes == (2, 3) else -1))
+            y, index = pw.adaptive_max_pool(last, size, axes=axes, return_indices=True)
+            if axes == (1, 2):
+                y, index = np.moveaxis(y, -1, 1), np.moveaxis(index, -1, 1)
+            assert np.array_equal(y, values.numpy(), equal_nan=True)
+            assert np.array_equal(index, places.numpy())

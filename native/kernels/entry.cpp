@@ -4,6 +4,7 @@
 // What is compiled here may use instructions the machine lacks, so nothing in it may be shared: no
 // STL container, no external inline function or template, no static constructor. Everything lives
 // in unnamed namespaces but the one function below.
+#include "finding.h"
 #include "lp_gradient.h"
 #include "rows.h"
 #include "segments.h"
@@ -82,6 +83,8 @@ void fill_table(KernelTable& table) {
     offer_small_windows(table);
     offer_small_extremes(table);
     offer_large_windows(table);
+    table.find_winners[0] = find_winners<float>;
+    table.find_winners[1] = find_winners<double>;
     table.check_winners = winners_in_range;
     table.scatter = scatter_winners;
     table.convert_strided = convert_strided;

@@ -248,11 +248,31 @@ template <class Op> class SegmentsUnit {
             }
         }
         for (std::int64_t l = 0; l < lanes_; ++l) Op::put(cell, l, Op::get(row, from * lanes_ + l));
-        for (std::int64_t c = from + 1; c < to; ++c) {
-            POOLWISE_LANES
-            for (std::int64_t l = 0; l < lanes_; ++l)
-                Op::put(cell, l,
-                        Op::join_unordered(Op::get(cell, l), Op::get(row, c * lanes_ + l)));
+        for (std::int64_t c = from + 1; c < to; ++c) join_lanes(cell, row.at(c * lanes_));
+    }
+
+    // to[l] = to[l] joined with what[l], whichever comes first.
+    void join_lanes(Row to, Row what) const {
+        if constexpr (Op::indexed && floating<T> && sizeof(T) == sizeof(I)) {
+            if (lanes_ >= vector_lanes<T>) return join_winners_of(to, what);
+        }
+        POOLWISE_LANES
+        for (std::int64_t l = 0; l < lanes_; ++l)
+            Op::put(to, l, Op::join_unordered(Op::get(to, l), Op::get(what, l)));
+    }
+    // ... of winners, all of them cells: of equals the first, of NaN the last. (The last vector
+    // overlaps the one before it: what was joined stays.)
+    void join_winners_of(Row to, Row what) const {
+        using V = Vec<T>;
+        using N = Vec<TapInt<T>>;
+        for (std::int64_t l = 0; l < lanes_; l += vector_lanes<T>) {
+            const std::int64_t n = smaller(l, lanes_ - vector_lanes<T>);
+            const V a = load_vector<V>(to.v + n), b = load_vector<V>(what.v + n);
+            const N i = load_vector<N>(to.i + n), j = load_vector<N>(what.i + n);
+            const N beyond = Op::identity == Limits<T>::high ? b < a : b > a;
+            const N wins = beyond | ((b == a) & (j < i)) | ((b != b) & ((a == a) | (j > i)));
+            store_vector(to.v + n, wins ? b : a);
+            store_vector(to.i + n, wins ? j : i);
         }
     }
 
@@ -319,9 +339,7 @@ template <class Op> class SegmentsUnit {
                     if (!started) {
                         for (std::int64_t l = 0; l < lanes_; ++l) Op::put(bin, l, Op::get(part, l));
                     } else {
-                        POOLWISE_LANES
-                        for (std::int64_t l = 0; l < lanes_; ++l)
-                            Op::put(bin, l, Op::join_unordered(Op::get(bin, l), Op::get(part, l)));
+                        join_lanes(bin, part);
                     }
                     started = true;
                 }

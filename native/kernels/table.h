@@ -101,6 +101,7 @@ struct SegmentsJob {
     std::int64_t groups = 1, lane_blocks = 1, lane_block = 1, pieces = 1;
     char* cells = nullptr;
     bool combine = false;
+    bool find = false;            // winners are looked up when the values are made
     bool at_once = false;         // small planes are brought together whole, not row by row
     std::int64_t cell_bytes = 0;  // of one plane group's segments
     std::int64_t scratch_bytes = 0;
@@ -231,6 +232,8 @@ struct KernelTable {
     std::int64_t (*large_scratch[operation_count][accumulator_count])(const RowsJob&);
     void (*segments[operation_count][accumulator_count])(const SegmentsJob&, std::int64_t unit,
                                                          char* scratch);
+    // Of a unit whose values are made, in float32 and float64.
+    void (*find_winners[2])(const SegmentsJob&, std::int64_t unit);
     // float32 and float64 alone; null elsewhere
     void (*whole[operation_count][accumulator_count])(const WholeJob&, std::int64_t unit,
                                                       char* scratch);
