@@ -312,6 +312,7 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         for (std::int64_t p = 0; p < planes_; ++p) {
             T* at = raw_ + p * pitch_ * stride + (from_ - low_);
             const char* source = place_.x[p] + offset;
+            if (planes_ == 1) ask_for<0>(source + read_ahead, count * bytes);
             if (!dense_source_) {
                 loader_.run(source, job_.layout.x_axis[2], count, at);
                 if constexpr (Op::watched && !Exact) scan_run(at, count, watch);

@@ -185,7 +185,7 @@ template <class Op> class SegmentsUnit {
         for (std::int64_t pair = first; pair < last; ++pair) {
             const std::int64_t s0 = pair / segments_[1], s1 = pair % segments_[1];
             if (!job_.axes[0].used[s0] || !job_.axes[1].used[s1]) continue;
-            Joiner<Op> joiner(reduced, length);
+            Joiner<Op> joiner(reduced, length, length >= vector_lanes<T> ? &watch_ : nullptr);
             int turn = 0;
             for (std::int64_t d = job_.axes[0].edges[s0]; d < job_.axes[0].edges[s0 + 1]; ++d)
                 for (std::int64_t h = job_.axes[1].edges[s1]; h < job_.axes[1].edges[s1 + 1]; ++h)
@@ -224,7 +224,10 @@ template <class Op> class SegmentsUnit {
                 for (std::int64_t l = 0; l < lanes_; ++l)
                     buffer.i[c * lanes_ + l] = static_cast<I>(base + c);
         }
-        if constexpr (Op::watched) scan_run(row.v, width * lanes_, watch_);
+        if constexpr (Op::watched) {
+            const std::int64_t length = width * lanes_;
+            if (length < vector_lanes<T>) scan_run(row.v, length, watch_);
+        }
         return row;
     }
 
