@@ -77,12 +77,11 @@ template <class Op> class WholeUnit {
     // False, and nothing done, where one of them calls for care.
     POOLWISE_APART bool reduce_together(std::int64_t plane) const {
         using V = Vec<T>;
-        constexpr int lanes = vector_lanes<T>, wide = accumulators_beside / lanes;
+        constexpr int lanes = vector_lanes<T>;
         const auto join = [](V earlier, V later)
                               POOLWISE_INLINE { return joined_quickly<Op>(earlier, later); };
         const std::int64_t count = job_.cells;
         const auto rest = static_cast<TapInt<T>>(count % lanes);
-        const V neutral = broadcast<V>(neutral_of<Op>());
         Vec<TapInt<T>> seen{};
         V all[lanes];
         const T* planes[lanes];
@@ -107,20 +106,13 @@ template <class Op> class WholeUnit {
                 all[p] = most;
                 continue;
             }
-            V sums[wide];
-            for (int w = 0; w < wide; ++w) sums[w] = neutral;
-            std::int64_t at = 0;
-            for (; at + wide * lanes <= count; at += wide * lanes)
-                for (int w = 0; w < wide; ++w)
-                    sums[w] = join(sums[w], load_vector<V>(planes[p] + at + w * lanes));
-            for (int w = 0; w < wide; ++w, at += lanes)
-                if (at + lanes <= count)
-                    sums[w] = join(sums[w], load_vector<V>(planes[p] + at));
-                else if (at < count)
-                    sums[w] = join(sums[w], last_of<V>(planes[p], count, rest, neutral[0]));
-            for (int half = wide / 2; half > 0; half /= 2)
-                for (int w = 0; w < half; ++w) sums[w] = join(sums[w], sums[w + half]);
-            all[p] = sums[0];
+            switch (count / lanes) {
+                case 1: all[p] = sum_few<1>(planes[p], count, rest); continue;
+                case 2: all[p] = sum_few<2>(planes[p], count, rest); continue;
+                case 3: all[p] = sum_few<3>(planes[p], count, rest); continue;
+                case 4: all[p] = sum_few<4>(planes[p], count, rest); continue;
+                default: all[p] = sum_many(planes[p], count, rest);
+            }
         }
         V values = halved_all<1>(all, join);
         if constexpr (Op::idempotent) {
@@ -140,6 +132,43 @@ template <class Op> class WholeUnit {
             *reinterpret_cast<T*>(job_.y + batch_offset(layout, layout.y_batch, plane + p)) =
                 values[p];
         return true;
+    }
+    // The sums of a plane's cells n, n + lanes, …, as reduce_run_by does: cell n goes to accumulator
+    // n % 32, and those are halved. `rest` cells lie behind its last whole vector.
+    using Sums = Vec<T>;
+    static constexpr int sum_lanes = vector_lanes<T>, sums_beside = accumulators_beside / sum_lanes;
+    static Sums halved_sums(Sums* sums) {
+        for (int half = sums_beside / 2; half > 0; half /= 2)
+            for (int w = 0; w < half; ++w) sums[w] = sums[w] + sums[w + half];
+        return sums[0];
+    }
+    template <int Whole>
+    POOLWISE_INLINE static Sums sum_few(const T* x, std::int64_t count, TapInt<T> rest) {
+        const T neutral = neutral_of<Op>();
+        Sums sums[sums_beside];
+        for (int w = 0; w < sums_beside; ++w) sums[w] = broadcast<Sums>(neutral);
+        for (int v = 0; v < Whole; ++v)
+            sums[v % sums_beside] = sums[v % sums_beside] + load_vector<Sums>(x + v * sum_lanes);
+        if (rest)
+            sums[Whole % sums_beside] =
+                sums[Whole % sums_beside] + last_of<Sums>(x, count, rest, neutral);
+        return halved_sums(sums);
+    }
+    POOLWISE_INLINE static Sums sum_many(const T* x, std::int64_t count, TapInt<T> rest) {
+        constexpr int lanes = sum_lanes, wide = sums_beside;
+        const T neutral = neutral_of<Op>();
+        Sums sums[wide];
+        for (int w = 0; w < wide; ++w) sums[w] = broadcast<Sums>(neutral);
+        std::int64_t at = 0;
+        for (; at + wide * lanes <= count; at += wide * lanes)
+            for (int w = 0; w < wide; ++w)
+                sums[w] = sums[w] + load_vector<Sums>(x + at + w * lanes);
+        for (int w = 0; w < wide; ++w, at += lanes)
+            if (at + lanes <= count)
+                sums[w] = sums[w] + load_vector<Sums>(x + at);
+            else if (at < count)
+                sums[w] = sums[w] + last_of<Sums>(x, count, rest, neutral);
+        return halved_sums(sums);
     }
     // Lanes are not joined in order, which the sign of a zero can tell: the first one's.
     static T first_zero(const T* x, std::int64_t count) {
