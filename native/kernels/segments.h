@@ -250,8 +250,51 @@ template <class Op> class SegmentsUnit {
                 return;
             }
         }
-        for (std::int64_t l = 0; l < lanes_; ++l) Op::put(cell, l, Op::get(row, from * lanes_ + l));
-        for (std::int64_t c = from + 1; c < to; ++c) join_lanes(cell, row.at(c * lanes_));
+        if constexpr (Op::indexed) {
+            copy_lanes(cell, row.at(from * lanes_));
+            for (std::int64_t c = from + 1; c < to; ++c) join_lanes(cell, row.at(c * lanes_));
+        } else {
+            const T* const first = row.v + from * lanes_;
+            each_lane(cell.v, [&](auto at, std::int64_t n) POOLWISE_INLINE {
+                typedef decltype(at) A;
+                auto all = A::load(first + n);
+                for (std::int64_t c = 1; c < to - from; ++c)
+                    all = A::join(all, A::load(first + c * lanes_ + n));
+                return all;
+            });
+        }
+    }
+
+    // to[l] = make(how lanes from l on are loaded and joined, l), in registers: vectors, the last of
+    // which overlaps the one before it, or lane by lane.
+    struct Vectors {
+        static POOLWISE_INLINE inline Vec<T> load(const T* at) { return load_vector<Vec<T>>(at); }
+        static POOLWISE_INLINE inline Vec<T> join(Vec<T> a, Vec<T> b) {
+            if constexpr (Op::idempotent && floating<T> && !Op::watched) {
+                const auto beyond = Op::identity == Limits<T>::low ? b > a : b < a;
+                return (beyond | (b != b)) ? b : a;
+            } else {
+                return joined_quickly<Op>(a, b);
+            }
+        }
+    };
+    struct Values {
+        static inline T load(const T* at) { return *at; }
+        static inline T join(T a, T b) { return Op::join({a}, {b}).v; }
+    };
+    template <class Make> POOLWISE_INLINE inline void each_lane(T* to, const Make& make) const {
+        if constexpr (sizeof(T) <= 8) {
+            constexpr std::int64_t lanes = vector_lanes<T>;
+            for (std::int64_t l = 0; l < lanes_ && lanes_ >= lanes; l += lanes) {
+                const std::int64_t n = smaller(l, lanes_ - lanes);
+                store_vector(to + n, make(Vectors{}, n));
+            }
+            if (lanes_ >= lanes) return;
+        }
+        for (std::int64_t l = 0; l < lanes_; ++l) to[l] = make(Values{}, l);
+    }
+    void copy_lanes(Row to, Row from) const {
+        for (std::int64_t l = 0; l < lanes_; ++l) Op::put(to, l, Op::get(from, l));
     }
 
     // to[l] = to[l] joined with what[l], whichever comes first.
@@ -334,18 +377,33 @@ template <class Op> class SegmentsUnit {
             from[a] = grid.first[a][i[a]];
             to[a] = grid.last[a][i[a]];
         }
-        bool started = false;
-        for (std::int64_t s0 = from[0]; s0 < to[0]; ++s0)
-            for (std::int64_t s1 = from[1]; s1 < to[1]; ++s1)
-                for (std::int64_t s2 = from[2]; s2 < to[2]; ++s2) {
-                    const Row part = cell(s0, s1, s2);
-                    if (!started) {
-                        for (std::int64_t l = 0; l < lanes_; ++l) Op::put(bin, l, Op::get(part, l));
-                    } else {
-                        join_lanes(bin, part);
+        if constexpr (Op::indexed) {
+            bool started = false;
+            for (std::int64_t s0 = from[0]; s0 < to[0]; ++s0)
+                for (std::int64_t s1 = from[1]; s1 < to[1]; ++s1)
+                    for (std::int64_t s2 = from[2]; s2 < to[2]; ++s2) {
+                        started ? join_lanes(bin, cell(s0, s1, s2))
+                                : copy_lanes(bin, cell(s0, s1, s2));
+                        started = true;
                     }
-                    started = true;
-                }
+        } else {
+            // Along rows of segments, then down: rows do not wait for each other.
+            const std::int64_t columns = to[2] - from[2];
+            each_lane(bin.v, [&](auto at, std::int64_t n) POOLWISE_INLINE {
+                typedef decltype(at) A;
+                auto all = A::load(cell(from[0], from[1], from[2]).v + n);
+                for (std::int64_t s0 = from[0]; s0 < to[0]; ++s0)
+                    for (std::int64_t s1 = from[1]; s1 < to[1]; ++s1) {
+                        const T* const first = cell(s0, s1, from[2]).v + n;
+                        auto row = A::load(first);
+                        for (std::int64_t c = 1; c < columns; ++c)
+                            row = A::join(row, A::load(first + c * lanes_));
+                        const bool starts = s0 == from[0] && s1 == from[1];
+                        all = starts ? row : A::join(all, row);
+                    }
+                return all;
+            });
+        }
         if constexpr (floating<T> && Op::idempotent && !Op::indexed) {
             for (std::int64_t l = 0; l < lanes_; ++l)
                 if (bin.v[l] == 0) bin.v[l] = first_zero(from, to, l);
