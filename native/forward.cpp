@@ -254,6 +254,7 @@ class Forward {
         job.volume = !job.sheet && suits_volume(job);
         if (!job.sheet && !job.volume)
             job.layout = layout_of(in, grid, true, narrow_direct_row);
+        job.pixels = !job.sheet && !job.volume && suits_pixels(job);
         cut_direct(job, choice, share_);
         direct_.push_back({job, choice});
     }

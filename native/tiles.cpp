@@ -223,11 +223,12 @@ constexpr std::int64_t scattered_bytes = 512 << 10;
 // is what one lane of a row takes.
 template <class Job>
 void cut_small(Job& job, std::int64_t unit_bytes, std::int64_t row_bytes, std::int64_t rows,
-               std::int64_t depth, std::int64_t least_band, std::int64_t share) {
+               std::int64_t depth, std::int64_t least_band, std::int64_t share,
+               bool all_lanes = false) {
     const Layout& layout = job.layout;
     job.groups = layout.gather ? ceil_div(layout.planes, gathered) : layout.planes;
     std::int64_t lanes = layout.gather ? std::min(gathered, layout.planes) : layout.lanes;
-    if (!layout.gather && lanes > 16 && lanes * row_bytes > lane_row_bytes)
+    if (!layout.gather && !all_lanes && lanes > 16 && lanes * row_bytes > lane_row_bytes)
         lanes = std::max<std::int64_t>(16, lane_row_bytes / row_bytes / 16 * 16);
     job.lane_block = lanes;
     job.lane_blocks = layout.gather ? 1 : ceil_div(layout.lanes, lanes);
@@ -333,6 +334,23 @@ bool suits_volume(const DirectJob& job) {
            layout.y_axis[0] == form.count[1] * form.count[2] * item_size(job.y_dtype);
 }
 
+// Whether joining every window where it lies takes no more loads and stores than reducing its new
+// rows first; elements other than the accumulator's would have to be converted for that, too.
+bool suits_pixels(const DirectJob& job) {
+    const WindowForm& form = *job.form;
+    const Layout& layout = job.layout;
+    const std::int64_t x = item_size(job.x_dtype), y = item_size(job.y_dtype);
+    const bool apart = form.stride[1] >= form.taps[1] && form.stride[0] >= form.taps[0];
+    const bool little = form.taps[0] == 1 &&
+                        form.taps[1] * form.taps[2] <=
+                            form.stride[1] * (form.taps[2] + 1) + form.taps[1] + 3;
+    return job.winners == WinnerForm::none &&
+           simple_dtypes(job.x_dtype, job.y_dtype, job.divide) && layout.lanes > 1 &&
+           !layout.gather && layout.x_lane == x && layout.x_axis[2] == layout.lanes * x &&
+           layout.y_lane == y && layout.y_axis[2] == layout.lanes * y && (apart || little) &&
+           form.taps[0] * form.taps[1] > 1 && form.cells() <= most_direct_taps;
+}
+
 void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
     const WindowForm& form = *job.form;
     const std::int64_t row_bytes = form.size[2] * choice.value_bytes;
@@ -341,7 +359,7 @@ void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
                   4 * form.taps[0], share);
     else
         cut_small(job, job.sheet ? sheet_unit_bytes : unit_bytes, row_bytes, form.count[1],
-                  form.count[0], std::max<std::int64_t>(8, 4 * form.taps[1]), share);
+                  form.count[0], std::max<std::int64_t>(8, 4 * form.taps[1]), share, job.pixels);
     // Rows of lanes are cut so that those of a window stay in L1; a tile reads taps - 1 columns
     // again.
     const std::int64_t fitting =
@@ -349,7 +367,7 @@ void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
     const std::int64_t lanes_tile = std::max({fitting, 4 * form.taps[2], std::int64_t(8)});
     const bool lanes = job.lane_block > 1 && !job.layout.gather;
     const std::int64_t tile = lanes ? lanes_tile : direct_columns;
-    const bool cut = !job.sheet && !job.volume && !job.layout.gather && form.count[2] >= 2 * tile;
+    const bool cut = !job.sheet && !job.volume && !job.pixels && !job.layout.gather && form.count[2] >= 2 * tile;
     job.column_tile = cut ? tile : form.count[2];
     job.column_tiles = ceil_div(form.count[2], job.column_tile);
     job.scratch_bytes = kernels().direct_scratch[choice.row()][choice.column()](job);

@@ -33,6 +33,7 @@ bool suits_direct(const WindowForm& form, bool winners);
 // with rows of an even number of cells.
 bool suits_sheet(const DirectJob& job);
 bool suits_volume(const DirectJob& job);
+bool suits_pixels(const DirectJob& job);
 bool planes_run_on(const DirectJob& job);
 bool small_planes(const DirectJob& job);
 void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share);

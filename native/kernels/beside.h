@@ -29,18 +29,18 @@ template <class T> struct LaneRows {
     }
 };
 
-// out: `outputs` windows of `columns` cells each, numbered from `first`. Of the cells that the next
-// window sees again, only the last window's are watched.
-template <class Op, bool Exact, int Rows, int Columns, class After, class T = typename Op::Value>
-POOLWISE_APART void join_beside(T* out, const LaneRows<T>& in, int columns, std::int64_t first,
+// out: `outputs` windows of `columns` cells each, numbered from `first`, at least a vector of lanes.
+// Of the cells that the next window sees again, only the last window's are watched.
+template <class Op, bool Exact, int Rows, int Columns, class S, class D, class After>
+POOLWISE_APART void join_beside(D* out, const LaneRows<S>& in, int columns, std::int64_t first,
                                 std::int64_t outputs, const After& after, Suspects<Op>& watch) {
-    using V = Vec<T>;
-    constexpr std::int64_t each = vector_lanes<T>;
+    using V = Vec<typename Op::Value>;
+    constexpr std::int64_t each = vector_lanes<typename Op::Value>;
     const int rows = Rows ? Rows : in.count;
     if (Columns) columns = Columns;
     const std::int64_t lanes = in.lanes, step = in.step;
     const int watched = static_cast<int>(smaller<std::int64_t>(columns, step / lanes));
-    const T* row[Rows ? Rows : most_direct_taps];
+    const S* row[Rows ? Rows : most_direct_taps];
     for (int r = 0; r < rows; ++r) row[r] = in.row[r];
     Suspects<Op> seen;
     for (std::int64_t w = 0; w < outputs; ++w) {
@@ -50,29 +50,46 @@ POOLWISE_APART void join_beside(T* out, const LaneRows<T>& in, int columns, std:
             const std::int64_t at = w * step + smaller(n, lanes - each);
             V all{};
             for (int r = 0; r < rows; ++r) {
-                const T* const cells = row[r] + at;
-                V one = load_vector<V>(cells);
+                const S* const cells = row[r] + at;
+                V one = Op::load(cells);
                 if (!Exact && looked_at == 1) seen(one);
                 for (int c = 1; c < columns; ++c) {
-                    const V next = load_vector<V>(cells + c * lanes);
+                    const V next = Op::load(cells + c * lanes);
                     if (!Exact && c < looked_at) c == 1 ? seen(one, next) : seen(next);
                     one = Op::template join<Exact>(one, next);
                 }
                 all = r == 0 ? one : Op::template join<Exact>(all, one);
             }
             const std::int64_t to = w * lanes + smaller(n, lanes - each);
-            store_vector(out + to, after(all, (first + w) * lanes + smaller(n, lanes - each)));
+            store_whole<Op>(out + to, after(all, (first + w) * lanes + smaller(n, lanes - each)));
         }
     }
     watch.lanes |= seen.lanes;
 }
 
-template <class Op, bool Exact, class After, class T = typename Op::Value>
+template <class Op, bool Exact, class S, class D, class After>
 auto beside_joiner(int rows, int columns) {
-    if (rows == 2 && columns == 2) return join_beside<Op, Exact, 2, 2, After>;
-    if (rows == 3 && columns == 3) return join_beside<Op, Exact, 3, 3, After>;
-    if (rows == 1 && columns == 3) return join_beside<Op, Exact, 1, 3, After>;
-    return join_beside<Op, Exact, 0, 0, After>;
+    if (rows == 2 && columns == 2) return join_beside<Op, Exact, 2, 2, S, D, After>;
+    if (rows == 3 && columns == 3) return join_beside<Op, Exact, 3, 3, S, D, After>;
+    if (rows == 1 && columns == 3) return join_beside<Op, Exact, 1, 3, S, D, After>;
+    return join_beside<Op, Exact, 0, 0, S, D, After>;
+}
+
+// visit(first output, outputs, first and last tap of each) along a row of `columns` outputs, whose
+// first window begins at cell `low`: outputs beside each other that see all of their taps are told
+// together.
+template <class Visit>
+void each_run(const WindowForm& form, std::int64_t low, std::int64_t columns, Visit&& visit) {
+    const std::int64_t stride = form.stride[2], width = form.taps[2], size = form.size[2];
+    for (std::int64_t c = 0; c < columns;) {
+        const std::int64_t start = low + c * stride;
+        const std::int64_t t0 = larger<std::int64_t>(0, -start), t1 = smaller(width, size - start);
+        std::int64_t run = 1;
+        if (t0 == 0 && t1 == width)
+            run = smaller(columns - c, (size - width - start) / stride + 1);
+        visit(c, run, t0, t1);
+        c += run;
+    }
 }
 
 }  // namespace

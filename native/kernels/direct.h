@@ -356,20 +356,8 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
             join_pixels<Exact>(&row, 1, out.v, Keep{});
     }
 
-    // visit(first output, outputs, first and last tap of each): outputs beside each other that see
-    // all of their taps are told together.
     template <class Visit> void each_run(Visit&& visit) const {
-        const std::int64_t stride = f_.stride[2], width = f_.taps[2];
-        for (std::int64_t c = 0; c < columns_;) {
-            const std::int64_t start = low_ + c * stride;
-            const std::int64_t t0 = larger<std::int64_t>(0, -start),
-                               t1 = smaller(width, f_.size[2] - start);
-            std::int64_t run = 1;
-            if (t0 == 0 && t1 == width)
-                run = smaller(columns_ - c, (f_.size[2] - width - start) / stride + 1);
-            visit(c, run, t0, t1);
-            c += run;
-        }
+        POOLWISE_ISA::each_run(f_, low_, columns_, visit);
     }
 
     LaneRows<T> lane_rows(int row_count) const {
@@ -394,8 +382,8 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
             for (int r = 0; r < row_count; ++r) in.row[r] = rows[r].v + start;
             if (lanes_ >= vector_lanes<T>) {
                 const auto join = columns == f_.taps[2]
-                                      ? beside_joiner<Op, Exact, After>(row_count, columns)
-                                      : join_beside<Op, Exact, 0, 0, After>;
+                                      ? beside_joiner<Op, Exact, T, T, After>(row_count, columns)
+                                      : join_beside<Op, Exact, 0, 0, T, T, After>;
                 return join(out + c * lanes_, in, columns, c, run, after, watch);
             }
             Tap<T> taps[most_direct_taps];

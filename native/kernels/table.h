@@ -123,6 +123,7 @@ struct DirectJob {
     bool divide = false;
     const std::int64_t* divisors[3] = {nullptr, nullptr, nullptr};
     std::int64_t divisor_override = 0;
+    bool pixels = false;         // channels that are joined where they lie
     bool volume = false;         // the volume kernel's: dense volumes; bands are of planes
     bool sheet = false;          // the sheet kernel's: dense planes
     bool planes_run_on = false;  // ... that follow each other without a gap
