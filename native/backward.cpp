@@ -295,9 +295,8 @@ Status write_winners(const ScatterJob& in, const ArrayView& dx, const ArrayView*
         }
         job.bad = &bad;
         cut_winners(job);
-        const Status status =
-            run_batches({winners_batch(job)},
-                        (element_count(dx) + element_count(dy[g])) * item_size(dtype));
+        const Status status = run_batches(
+            {winners_batch(job)}, (element_count(dx) + element_count(dy[g])) * item_size(dtype));
         if (status != Status::ok) return status;
     }
     return bad ? Status::bad_index : Status::ok;

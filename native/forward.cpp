@@ -252,8 +252,7 @@ class Forward {
         job.planes_run_on = job.sheet && planes_run_on(job);
         job.small_planes = job.sheet && small_planes(job);
         job.volume = !job.sheet && suits_volume(job);
-        if (!job.sheet && !job.volume)
-            job.layout = layout_of(in, grid, true, narrow_direct_row);
+        if (!job.sheet && !job.volume) job.layout = layout_of(in, grid, true, narrow_direct_row);
         job.pixels = !job.sheet && !job.volume && suits_pixels(job);
         cut_direct(job, choice, share_);
         direct_.push_back({job, choice});

@@ -42,10 +42,10 @@ template <class Done> bool came_true(const Done& done) {
     return false;
 }
 
-// One parallel_for. Every thread has a share of its own, in one piece, so that the next call over the
-// same arrays finds each share where the last one left it; who is done helps with what others have
-// left. It is shared with the queue, because a task may come to the head of the queue after all its
-// work has been done.
+// One parallel_for. Every thread has a share of its own, in one piece, so that the next call over
+// the same arrays finds each share where the last one left it; who is done helps with what others
+// have left. It is shared with the queue, because a task may come to the head of the queue after
+// all its work has been done.
 struct Loop {
     struct alignas(64) Share {
         std::atomic<std::int64_t> next{0};

@@ -184,8 +184,8 @@ void cut_segments(SegmentsJob& job, const Choice& choice, std::int64_t share) {
 bool finds_winners(const SegmentsJob& job) {
     const Layout& layout = job.targets[0].layout;
     return job.winners != WinnerForm::none && job.pieces == 1 && job.x_dtype == job.y_dtype &&
-           (job.x_dtype == Dtype::float32 || job.x_dtype == Dtype::float64) &&
-           layout.lanes == 1 && !layout.gather && layout.x_axis[2] == item_size(job.x_dtype);
+           (job.x_dtype == Dtype::float32 || job.x_dtype == Dtype::float64) && layout.lanes == 1 &&
+           !layout.gather && layout.x_axis[2] == item_size(job.x_dtype);
 }
 
 std::int64_t segments_units(const SegmentsJob& job) { return job.groups * job.lane_blocks; }
@@ -295,11 +295,10 @@ bool sheet_planes(const DirectJob& job) {
     const WindowForm& form = *job.form;
     const Layout& layout = job.layout;
     const std::int64_t x = item_size(job.x_dtype), y = item_size(job.y_dtype);
-    return job.winners == WinnerForm::none &&
-           simple_dtypes(job.x_dtype, job.y_dtype, job.divide) && form.size[2] <= widest_sheet &&
-           form.taps[1] <= most_sheet_taps && form.taps[2] <= most_sheet_taps &&
-           layout.lanes == 1 && layout.batch_rank <= 1 && layout.x_axis[2] == x &&
-           layout.y_axis[2] == y &&
+    return job.winners == WinnerForm::none && simple_dtypes(job.x_dtype, job.y_dtype, job.divide) &&
+           form.size[2] <= widest_sheet && form.taps[1] <= most_sheet_taps &&
+           form.taps[2] <= most_sheet_taps && layout.lanes == 1 && layout.batch_rank <= 1 &&
+           layout.x_axis[2] == x && layout.y_axis[2] == y &&
            (form.size[1] == 1 || layout.x_axis[1] == form.size[2] * x) &&
            (form.count[1] == 1 || layout.y_axis[1] == form.count[2] * y);
 }
@@ -341,13 +340,13 @@ bool suits_pixels(const DirectJob& job) {
     const Layout& layout = job.layout;
     const std::int64_t x = item_size(job.x_dtype), y = item_size(job.y_dtype);
     const bool apart = form.stride[1] >= form.taps[1] && form.stride[0] >= form.taps[0];
-    const bool little = form.taps[0] == 1 &&
-                        form.taps[1] * form.taps[2] <=
-                            form.stride[1] * (form.taps[2] + 1) + form.taps[1] + 3;
-    return job.winners == WinnerForm::none &&
-           simple_dtypes(job.x_dtype, job.y_dtype, job.divide) && layout.lanes > 1 &&
-           !layout.gather && layout.x_lane == x && layout.x_axis[2] == layout.lanes * x &&
-           layout.y_lane == y && layout.y_axis[2] == layout.lanes * y && (apart || little) &&
+    const bool little =
+        form.taps[0] == 1 &&
+        form.taps[1] * form.taps[2] <= form.stride[1] * (form.taps[2] + 1) + form.taps[1] + 3;
+    return job.winners == WinnerForm::none && simple_dtypes(job.x_dtype, job.y_dtype, job.divide) &&
+           layout.lanes > 1 && !layout.gather && layout.x_lane == x &&
+           layout.x_axis[2] == layout.lanes * x && layout.y_lane == y &&
+           layout.y_axis[2] == layout.lanes * y && (apart || little) &&
            form.taps[0] * form.taps[1] > 1 && form.cells() <= most_direct_taps;
 }
 
@@ -367,7 +366,8 @@ void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
     const std::int64_t lanes_tile = std::max({fitting, 4 * form.taps[2], std::int64_t(8)});
     const bool lanes = job.lane_block > 1 && !job.layout.gather;
     const std::int64_t tile = lanes ? lanes_tile : direct_columns;
-    const bool cut = !job.sheet && !job.volume && !job.pixels && !job.layout.gather && form.count[2] >= 2 * tile;
+    const bool cut =
+        !job.sheet && !job.volume && !job.pixels && !job.layout.gather && form.count[2] >= 2 * tile;
     job.column_tile = cut ? tile : form.count[2];
     job.column_tiles = ceil_div(form.count[2], job.column_tile);
     job.scratch_bytes = kernels().direct_scratch[choice.row()][choice.column()](job);
@@ -416,8 +416,7 @@ double padded_cells(const TapTable& table) {
 bool scatters_rows(const WinnersJob& job) {
     const Layout& layout = job.layout;
     const std::int64_t item = item_size(job.dtype);
-    if (!job.accumulate || !is_floating(job.dtype) || layout.lanes != 1 ||
-        layout.y_axis[2] != item)
+    if (!job.accumulate || !is_floating(job.dtype) || layout.lanes != 1 || layout.y_axis[2] != item)
         return false;
     if (job.winners == WinnerForm::tap8)
         return job.form->sliding && job.zero_first && layout.i_axis[2] == 1 &&
@@ -434,8 +433,9 @@ void cut_winners(WinnersJob& job) {
     job.several = scatters_rows(job);
     if (!job.several) return;
     const bool taps = job.winners == WinnerForm::tap8;
-    const double cells = taps ? padded_cells(*job.taps)
-                              : static_cast<double>(job.dx_size[0]) * job.dx_size[1] * job.dx_size[2];
+    const double cells =
+        taps ? padded_cells(*job.taps)
+             : static_cast<double>(job.dx_size[0]) * job.dx_size[1] * job.dx_size[2];
     const auto plane = static_cast<std::int64_t>(
         std::min(cells * item_size(job.dtype), static_cast<double>(2 * scattered_bytes)));
     job.planes_per_unit =

@@ -29,8 +29,8 @@ template <class T> struct LaneRows {
     }
 };
 
-// out: `outputs` windows of `columns` cells each, numbered from `first`, at least a vector of lanes.
-// Of the cells that the next window sees again, only the last window's are watched.
+// out: `outputs` windows of `columns` cells each, numbered from `first`, at least a vector of
+// lanes. Of the cells that the next window sees again, only the last window's are watched.
 template <class Op, bool Exact, int Rows, int Columns, class S, class D, class After>
 POOLWISE_APART void join_beside(D* out, const LaneRows<S>& in, int columns, std::int64_t first,
                                 std::int64_t outputs, const After& after, Suspects<Op>& watch) {
@@ -85,8 +85,7 @@ void each_run(const WindowForm& form, std::int64_t low, std::int64_t columns, Vi
         const std::int64_t start = low + c * stride;
         const std::int64_t t0 = larger<std::int64_t>(0, -start), t1 = smaller(width, size - start);
         std::int64_t run = 1;
-        if (t0 == 0 && t1 == width)
-            run = smaller(columns - c, (size - width - start) / stride + 1);
+        if (t0 == 0 && t1 == width) run = smaller(columns - c, (size - width - start) / stride + 1);
         visit(c, run, t0, t1);
         c += run;
     }

@@ -15,8 +15,7 @@ template <class T> class FindingUnit {
     static constexpr std::int64_t lanes = vector_lanes<T>;
 
   public:
-    FindingUnit(const SegmentsJob& job, std::int64_t unit)
-        : job_(job), plane_(unit) {
+    FindingUnit(const SegmentsJob& job, std::int64_t unit) : job_(job), plane_(unit) {
         for (int a = 0; a < 3; ++a) size_[a] = job.axes[a].size;
     }
 
@@ -62,8 +61,8 @@ template <class T> class FindingUnit {
         switch (job_.winners) {
             case WinnerForm::tap8:
                 return set_element<std::uint8_t>(
-                    to, static_cast<std::uint8_t>(
-                            tap_of(*target.form, at[0], at[1], at[2], index)));
+                    to,
+                    static_cast<std::uint8_t>(tap_of(*target.form, at[0], at[1], at[2], index)));
             case WinnerForm::index32:
                 return set_element<std::int32_t>(to, static_cast<std::int32_t>(index));
             default: return set_element<std::int64_t>(to, index);
@@ -74,8 +73,8 @@ template <class T> class FindingUnit {
         if (value != value) return find_last_nan(layout, x, bin);
         for (std::int64_t d = bin.from[0]; d < bin.to[0]; ++d)
             for (std::int64_t h = bin.from[1]; h < bin.to[1]; ++h) {
-                const auto* row = reinterpret_cast<const T*>(x + d * layout.x_axis[0] +
-                                                             h * layout.x_axis[1]);
+                const auto* row =
+                    reinterpret_cast<const T*>(x + d * layout.x_axis[0] + h * layout.x_axis[1]);
                 const std::int64_t column = find_in(row, bin.from[2], bin.to[2], value);
                 if (column < bin.to[2]) return (d * size_[1] + h) * size_[2] + column;
             }
@@ -85,8 +84,8 @@ template <class T> class FindingUnit {
     std::int64_t find_last_nan(const Layout& layout, const char* x, const Bin& bin) const {
         for (std::int64_t d = bin.to[0] - 1; d >= bin.from[0]; --d)
             for (std::int64_t h = bin.to[1] - 1; h >= bin.from[1]; --h) {
-                const auto* row = reinterpret_cast<const T*>(x + d * layout.x_axis[0] +
-                                                             h * layout.x_axis[1]);
+                const auto* row =
+                    reinterpret_cast<const T*>(x + d * layout.x_axis[0] + h * layout.x_axis[1]);
                 for (std::int64_t w = bin.to[2] - 1; w >= bin.from[2]; --w)
                     if (row[w] != row[w]) return (d * size_[1] + h) * size_[2] + w;
             }

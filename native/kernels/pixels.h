@@ -75,23 +75,24 @@ class PixelsUnit : public GroupedUnit<PixelsUnit<Op, Careful, S, D>, DirectJob> 
                            h1 = smaller(f_.size[1], h0 + f_.taps[1]);
         for (std::int64_t d = larger<std::int64_t>(0, d0); d < d1; ++d)
             for (std::int64_t h = larger<std::int64_t>(0, h0); h < h1; ++h)
-                rows[in.count++] = reinterpret_cast<const S*>(
-                    place_.x[0] + d * layout.x_axis[0] + h * layout.x_axis[1]);
+                rows[in.count++] = reinterpret_cast<const S*>(place_.x[0] + d * layout.x_axis[0] +
+                                                              h * layout.x_axis[1]);
         in.fresh = static_cast<int>(smaller<std::int64_t>(in.count, f_.stride[1]));
         in.lanes = lanes_;
         in.step = f_.stride[2] * lanes_;
         in.length = f_.size[2] * lanes_;
         in.next_rows = in.fresh * layout.x_axis[1] / static_cast<std::int64_t>(sizeof(S));
-        D* const out = reinterpret_cast<D*>(place_.y[0] + od * layout.y_axis[0] +
-                                            oh * layout.y_axis[1]);
+        D* const out =
+            reinterpret_cast<D*>(place_.y[0] + od * layout.y_axis[0] + oh * layout.y_axis[1]);
         each_run(f_, -f_.pad[2], f_.count[2],
                  [&](std::int64_t c, std::int64_t run, std::int64_t t0, std::int64_t t1) {
                      const std::int64_t cell = c * f_.stride[2] - f_.pad[2] + t0;
                      for (int r = 0; r < in.count; ++r) in.row[r] = rows[r] + cell * lanes_;
                      const int columns = static_cast<int>(t1 - t0);
-                     const auto join = columns == f_.taps[2]
-                                           ? beside_joiner<Op, false, S, D, After>(in.count, columns)
-                                           : join_beside<Op, false, 0, 0, S, D, After>;
+                     const auto join =
+                         columns == f_.taps[2]
+                             ? beside_joiner<Op, false, S, D, After>(in.count, columns)
+                             : join_beside<Op, false, 0, 0, S, D, After>;
                      join(out + c * lanes_, in, columns, c, run, after, watch_);
                  });
     }

@@ -96,12 +96,13 @@ template <class T> class PlanesScatter {
                 const std::uint8_t* tap[Planes];
                 const T* value[Planes];
                 for (int p = 0; p < Planes; ++p) {
-                    base[p] = scratch_ + p * plane + d * f.stride[0] * slice + h * f.stride[1] * row;
+                    base[p] =
+                        scratch_ + p * plane + d * f.stride[0] * slice + h * f.stride[1] * row;
                     tap[p] = reinterpret_cast<const std::uint8_t*>(winners(first + p, d, h));
                     value[p] = values(first + p, d, h);
                 }
-                const int number = add_taps<T, Planes>(base, f.stride[2] * item,
-                                                       table.padded_bytes, tap, value, f.count[2]);
+                const int number = add_taps<T, Planes>(base, f.stride[2] * item, table.padded_bytes,
+                                                       tap, value, f.count[2]);
                 most = larger(most, number);
             }
         if (most >= f.cells()) __atomic_store_n(job_.bad, true, __ATOMIC_RELAXED);

@@ -265,8 +265,8 @@ template <class Op> class SegmentsUnit {
         }
     }
 
-    // to[l] = make(how lanes from l on are loaded and joined, l), in registers: vectors, the last of
-    // which overlaps the one before it, or lane by lane.
+    // to[l] = make(how lanes from l on are loaded and joined, l), in registers: vectors, the last
+    // of which overlaps the one before it, or lane by lane.
     struct Vectors {
         static POOLWISE_INLINE inline Vec<T> load(const T* at) { return load_vector<Vec<T>>(at); }
         static POOLWISE_INLINE inline Vec<T> join(Vec<T> a, Vec<T> b) {

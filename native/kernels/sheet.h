@@ -141,8 +141,8 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
         }
     }
 
-    // Which cells of the sheet are windows: where they are, or for every vector of cells how many of
-    // them are and which come first.
+    // Which cells of the sheet are windows: where they are, or for every vector of cells how many
+    // of them are and which come first.
     void pick_windows() {
         for (std::int64_t v = 0; picks_lanes && v * lanes < sheet_; ++v) picked_[v] = 0;
         std::int32_t* at = picked_;

@@ -36,8 +36,8 @@ template <class Op> void direct_unit(const DirectJob& job, std::int64_t unit, ch
 template <class Op> std::int64_t direct_scratch(const DirectJob& job) {
     // A unit with NaN is done again by the direct kernel, in the same memory.
     std::int64_t bytes = DirectUnit<Op>::scratch_bytes(job);
-    with_unit<Op>(
-        job, [&](auto of) { bytes = larger(bytes, decltype(of)::Type::scratch_bytes(job)); });
+    with_unit<Op>(job,
+                  [&](auto of) { bytes = larger(bytes, decltype(of)::Type::scratch_bytes(job)); });
     return bytes;
 }
 

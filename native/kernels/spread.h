@@ -169,15 +169,16 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
         const Layout& layout = job_.layout;
         const std::int64_t bytes = sizeof(T);
         beside_ = loader_.in_place && planes_ == 1 && !job_.divide &&
-                  f_.count[2] * lanes_ >= vector_lanes<T> &&
-                  layout.y_axis[2] == lanes_ * bytes && layout.i_axis[2] == lanes_ &&
+                  f_.count[2] * lanes_ >= vector_lanes<T> && layout.y_axis[2] == lanes_ * bytes &&
+                  layout.i_axis[2] == lanes_ &&
                   (lanes_ == 1 || (layout.y_lane == bytes && layout.i_lane == 1));
         dense_ = storer_.in_place &&
                  (lanes_ == 1 ? layout.x_axis[2] == bytes
                               : layout.x_lane == bytes && layout.x_axis[2] == lanes_ * bytes);
     }
 
-    // Rows [first, last) of square windows' cells. The last slot of the ring is a row of no windows.
+    // Rows [first, last) of square windows' cells. The last slot of the ring is a row of no
+    // windows.
     void make_square(std::int64_t first, std::int64_t last) {
         const std::int64_t size = f_.taps[1], ring = slots_ - 1;
         for (std::int64_t h = first; h < last; h += square_rows) {
@@ -358,10 +359,10 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
                            winner_offset = od * layout.i_axis[0] + oh * layout.i_axis[1];
         const std::int64_t count = f_.count[2];
         if (winner && beside_)
-            return hold_beside(reinterpret_cast<const T*>(place_.y[0] + dy_offset),
-                               reinterpret_cast<const std::uint8_t*>(place_.indices[0]) +
-                                   winner_offset,
-                               count * lanes_, dy, winner);
+            return hold_beside(
+                reinterpret_cast<const T*>(place_.y[0] + dy_offset),
+                reinterpret_cast<const std::uint8_t*>(place_.indices[0]) + winner_offset,
+                count * lanes_, dy, winner);
         const Loader<I> taps = loader_of<I, std::uint8_t>();
         if (planes_ == 1) {
             place_.load(loader_, place_.y, dy_offset, layout.y_axis[2], layout.y_lane, count,

@@ -207,7 +207,7 @@ struct WinnersJob {
     // scratch holds as many with their padding. Else it is a plane with its lanes.
     bool several = false;
     std::int64_t planes_per_unit = 1, scratch_bytes = 64;
-    bool* bad = nullptr;       // set when a tap is none of the window's
+    bool* bad = nullptr;  // set when a tap is none of the window's
 };
 
 // lp gradients window by window, for powers that leave double's range: a unit is one plane. The

@@ -34,7 +34,8 @@ template <class Op, class Careful, class S, class D> class VolumeUnit {
         take_scratch();
         planes_.fill();
         if (job_.divide) prepare_division();
-        const std::int64_t band = unit_ % job_.bands, first = unit_ / job_.bands * job_.groups_per_unit,
+        const std::int64_t band = unit_ % job_.bands,
+                           first = unit_ / job_.bands * job_.groups_per_unit,
                            last = smaller(first + job_.groups_per_unit, job_.groups);
         for (std::int64_t volume = first; volume < last; ++volume)
             make_band(volume, band * job_.band, smaller((band + 1) * job_.band, f_.count[0]));

@@ -133,8 +133,8 @@ template <class Op> class WholeUnit {
                 values[p];
         return true;
     }
-    // The sums of a plane's cells n, n + lanes, …, as reduce_run_by does: cell n goes to accumulator
-    // n % 32, and those are halved. `rest` cells lie behind its last whole vector.
+    // The sums of a plane's cells n, n + lanes, …, as reduce_run_by does: cell n goes to
+    // accumulator n % 32, and those are halved. `rest` cells lie behind its last whole vector.
     using Sums = Vec<T>;
     static constexpr int sum_lanes = vector_lanes<T>, sums_beside = accumulators_beside / sum_lanes;
     static Sums halved_sums(Sums* sums) {

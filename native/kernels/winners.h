@@ -60,7 +60,8 @@ struct WinnersUnit {
 template <class I> bool in_range(const WinnersUnit& u, std::int64_t least, std::int64_t end) {
     const Layout& layout = u.job.layout;
     const std::int64_t lanes = u.place.lanes, columns = u.job.dy_size[2];
-    const std::int64_t beside = lanes > 1 ? lanes * static_cast<std::int64_t>(sizeof(I)) : sizeof(I);
+    const std::int64_t beside =
+        lanes > 1 ? lanes * static_cast<std::int64_t>(sizeof(I)) : sizeof(I);
     const bool dense = layout.i_axis[2] == beside && (lanes == 1 || layout.i_lane == sizeof(I));
     bool good = true;
     if (!dense) {
@@ -94,7 +95,8 @@ bool winners_in_range(const WinnersJob& job, std::int64_t unit) {
     }
 }
 
-// Values go to their taps' cells (see add_taps), where only the taps that `good` lists lie inside the input.
+// Values go to their taps' cells (see add_taps), where only the taps that `good` lists lie inside
+// the input.
 template <class T>
 POOLWISE_APART int add_good(char* base, std::int64_t pitch,
                             const std::int64_t* POOLWISE_RESTRICT bytes,
@@ -259,9 +261,8 @@ template <class T> class TapScatter {
 
 // Lanes beside each other, one by one to cells whose lanes lie `pitch` bytes apart.
 template <class T, class I>
-POOLWISE_APART void add_lanes(char* base, std::int64_t pitch,
-                              const I* POOLWISE_RESTRICT index, const T* POOLWISE_RESTRICT value,
-                              std::int64_t lanes) {
+POOLWISE_APART void add_lanes(char* base, std::int64_t pitch, const I* POOLWISE_RESTRICT index,
+                              const T* POOLWISE_RESTRICT value, std::int64_t lanes) {
     for (std::int64_t l = 0; l < lanes; ++l)
         if (index[l] >= 0)
             reinterpret_cast<T*>(base + static_cast<std::int64_t>(index[l]) * pitch)[l] += value[l];

@@ -148,9 +148,10 @@ void check_taps(const Plan& plan, Array& x, Array& dy, Array& by_index, Array& i
 // x: (batch, rows, columns) or (batch, rows, columns, lanes), pooled over axes 1 and 2.
 template <class T>
 void check_case(const Axis& rows, const Axis& columns, bool lanes_inside, std::mt19937& random) {
-    // Channels fewer than a register holds, or more; and outputs that are written past the caches.
+    // Channels fewer than a register holds, or more; planes enough to be done several at once; and
+    // outputs that are written past the caches.
     const bool small = columns.count < 40;
-    const std::int64_t channels = lanes_inside && small && random() % 2 ? 18 : 3;
+    const std::int64_t channels = small && random() % 2 ? 18 : 3;
     const std::vector<std::int64_t> shape = {2, rows.size, columns.size, channels};
     const std::vector<std::int64_t> out_shape = {2, rows.count, columns.count, channels};
     assume_last_cache(random() % 2 ? 1 : 0);
@@ -234,6 +235,52 @@ void check_case(const Axis& rows, const Axis& columns, bool lanes_inside, std::m
         expect(pool_backward(lp_back, dtype_of<T>(), {ReducerKind::lp, 3, true, 0}) == Status::ok,
                name);
     }
+}
+
+// x: (2, depth, rows, columns), dense, pooled over the last three axes.
+template <class T>
+void check_volume(const Axis& depth, const Axis& rows, const Axis& columns, std::mt19937& random) {
+    assume_last_cache(random() % 2 ? 1 : 0);
+    Array x({2, depth.size, rows.size, columns.size}, sizeof(T));
+    Array most({2, depth.count, rows.count, columns.count}, sizeof(T)), sums(most);
+    std::uniform_int_distribution<int> value(-9, 9);
+    x.each([&](const auto& i) { x.template at<T>(i) = static_cast<T>(value(random)); });
+    const auto plan = compile({{depth, rows, columns}});
+    const int axes[] = {1, 2, 3};
+    const ArrayView most_view = most.view(), sums_view = sums.view();
+    const ForwardJob max{plan.get(), x.view(), &most_view, nullptr, axes},
+        sum{plan.get(), x.view(), &sums_view, nullptr, axes};
+    const Dtype dtype = dtype_of<T>();
+    expect(pool_forward(&max, 1, {dtype, dtype, {ReducerKind::max, 2, true, 0}}) == Status::ok,
+           "volume");
+    expect(pool_forward(&sum, 1, {dtype, dtype, {ReducerKind::sum, 2, true, 0}}) == Status::ok,
+           "volume");
+    const Lists in_depth = cells_of(depth), in_rows = cells_of(rows),
+                in_columns = cells_of(columns);
+    most.each([&](const auto& o) {
+        T best = static_cast<T>(-99), total = 0;
+        for (const std::int64_t d : in_depth[o[1]])
+            for (const std::int64_t h : in_rows[o[2]])
+                for (const std::int64_t w : in_columns[o[3]]) {
+                    const T v = x.template at<T>({o[0], d, h, w});
+                    best = std::max(best, v);
+                    total += v;
+                }
+        expect(most.template at<T>(o) == best, "max of a volume");
+        expect(sums.template at<T>(o) == total, "sum of a volume");
+    });
+}
+
+void check_volumes() {
+    std::mt19937 random(9);
+    for (const std::int64_t width : {11, 24, 26, 33, 64})
+        for (const std::int64_t k : {1, 2, 3, 5})
+            for (const std::int64_t s : {1, 2, 3}) {
+                const Axis rows = sliding(7, 3, s, 1, 1), columns = sliding(width, k, s, k / 2, 1);
+                check_volume<float>(sliding(6, k, 1, k / 2, 1), rows, columns, random);
+                check_volume<float>(sliding(40, 2, 2, 0, 1), rows, columns, random);
+                check_volume<double>(sliding(5, 3, s, 1, 1), rows, columns, random);
+            }
 }
 
 void check_kernels() {
@@ -335,6 +382,7 @@ void check_threads_and_fork() {
 int main() {
     check_pool();
     check_kernels();
+    check_volumes();
     check_threads_and_fork();
     std::printf("core_test: %d checks passed, kernels %s, last run %s\n", checks.load(),
                 chosen_isa(), last_run_isa());
