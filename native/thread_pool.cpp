@@ -6,6 +6,7 @@
 #include <exception>
 #include <new>
 #include <system_error>
+#include <utility>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
@@ -107,6 +108,13 @@ struct Loop {
         if (--running == 0) idle.notify_all();
     }
 
+    // (taken out: a worker may be the last to let go of the loop)
+    void rethrow() {
+        const std::exception_ptr thrown = std::move(error);
+        error = nullptr;
+        if (thrown) std::rethrow_exception(thrown);
+    }
+
     void wait_and_close(bool patient) {
         std::unique_lock<std::mutex> lock(mutex);
         closed = true;
@@ -198,7 +206,7 @@ void ThreadPool::parallel_for(std::int64_t count, std::int64_t grain, int thread
     for (int helper = 1; helper < busy; ++helper) add([loop] { loop->help(); }, threads - 1);
     loop->run();
     loop->wait_and_close(patient_.load(std::memory_order_relaxed));
-    if (loop->error) std::rethrow_exception(loop->error);
+    loop->rethrow();
 }
 
 void parallel_for(void (*team)(void (*)(void*), void*, unsigned, unsigned), std::int64_t count,
@@ -214,7 +222,7 @@ void parallel_for(void (*team)(void (*)(void*), void*, unsigned, unsigned), std:
     Loop loop(count, grain, busy, body);
     team([](void* shared) { static_cast<Loop*>(shared)->run(); }, &loop,
          static_cast<unsigned>(busy), 0);
-    if (loop.error) std::rethrow_exception(loop.error);
+    loop.rethrow();
 }
 
 namespace {

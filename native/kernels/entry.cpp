@@ -82,6 +82,8 @@ void fill_table(KernelTable& table) {
     offer_whole<double>(table, Accumulator::float64);
     offer_small_windows(table);
     offer_small_extremes(table);
+    offer_small_sums(table);
+    offer_gradients(table);
     offer_large_windows(table);
     table.find_winners[0] = find_winners<float>;
     table.find_winners[1] = find_winners<double>;

@@ -1,4 +1,4 @@
-// Small windows of integers, and winners: see small.cpp.
+// Small windows: maxima of doubles and integers, and winners.
 #include "small.h"
 
 namespace poolwise::POOLWISE_ISA {
@@ -12,6 +12,7 @@ template <class T> void offer_winners(KernelTable& table, Accumulator accumulato
 }  // namespace
 
 void offer_small_extremes(KernelTable& table) {
+    offer_extremes<double>(table, Accumulator::float64);
     offer_extremes<std::uint8_t>(table, Accumulator::uint8);
     offer_extremes<std::int16_t>(table, Accumulator::int16);
     offer_winners<float>(table, Accumulator::float32);
