@@ -29,10 +29,12 @@ inline void store_some(D* out, Vec<typename Op::Value> v, std::int64_t room) {
     const std::int64_t bytes = room * static_cast<std::int64_t>(sizeof(D));
     const auto move = [&](auto width) POOLWISE_INLINE {
         constexpr std::int64_t some = decltype(width)::value;
-        if (!(bytes & some)) return;
-        __builtin_memcpy(target, source, some);
-        target += some;
-        source += some;
+        if constexpr (some < static_cast<std::int64_t>(sizeof(whole))) {  // (less than all of it)
+            if (!(bytes & some)) return;
+            __builtin_memcpy(target, source, some);
+            target += some;
+            source += some;
+        }
     };
     move(Width<32>{});
     move(Width<16>{});
