@@ -253,6 +253,7 @@ class Forward {
         job.small_planes = job.sheet && small_planes(job);
         job.volume = !job.sheet && suits_volume(job);
         if (!job.sheet && !job.volume) job.layout = layout_of(in, grid, true, narrow_direct_row);
+        job.share_little = share_little(*job.form);
         job.pixels = !job.sheet && !job.volume && suits_pixels(job);
         cut_direct(job, choice, share_);
         direct_.push_back({job, choice});

@@ -333,20 +333,20 @@ bool suits_volume(const DirectJob& job) {
            layout.y_axis[0] == form.count[1] * form.count[2] * item_size(job.y_dtype);
 }
 
-// Whether joining every window where it lies takes no more loads and stores than reducing its new
-// rows first; elements other than the accumulator's would have to be converted for that, too.
+bool share_little(const WindowForm& form) {
+    if (form.stride[1] >= form.taps[1] && form.stride[0] >= form.taps[0]) return true;
+    return form.taps[0] == 1 &&
+           form.taps[1] * form.taps[2] <= form.stride[1] * (form.taps[2] + 1) + form.taps[1] + 3;
+}
+
 bool suits_pixels(const DirectJob& job) {
     const WindowForm& form = *job.form;
     const Layout& layout = job.layout;
     const std::int64_t x = item_size(job.x_dtype), y = item_size(job.y_dtype);
-    const bool apart = form.stride[1] >= form.taps[1] && form.stride[0] >= form.taps[0];
-    const bool little =
-        form.taps[0] == 1 &&
-        form.taps[1] * form.taps[2] <= form.stride[1] * (form.taps[2] + 1) + form.taps[1] + 3;
     return job.winners == WinnerForm::none && simple_dtypes(job.x_dtype, job.y_dtype, job.divide) &&
            layout.lanes > 1 && !layout.gather && layout.x_lane == x &&
            layout.x_axis[2] == layout.lanes * x && layout.y_lane == y &&
-           layout.y_axis[2] == layout.lanes * y && (apart || little) &&
+           layout.y_axis[2] == layout.lanes * y && job.share_little &&
            form.taps[0] * form.taps[1] > 1 && form.cells() <= most_direct_taps;
 }
 

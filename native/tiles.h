@@ -32,7 +32,11 @@ bool suits_direct(const WindowForm& form, bool winners);
 // Of them, those over dense planes that the sheet kernel serves: rows without a gap, stride 1, or 2
 // with rows of an even number of cells.
 bool suits_sheet(const DirectJob& job);
+// Or the same over dense volumes, or over channels beside each other whose windows share little:
+// joining every window where it lies takes no more loads and stores than reducing its new rows
+// first. (The job says so.)
 bool suits_volume(const DirectJob& job);
+bool share_little(const WindowForm& form);
 bool suits_pixels(const DirectJob& job);
 bool planes_run_on(const DirectJob& job);
 bool small_planes(const DirectJob& job);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +14,10 @@ from poolwise import Windows, reducers, reference
 DTYPES = ["float32", "float64", "float16", "bfloat16", "uint8", "int16", "int8", "uint16", "int32"]
 # How close two sums are, that were added in another order.
 CLOSE = {"float32": 1e-5, "float64": 1e-12, "float16": 2e-3, "bfloat16": 2e-2}
+
+
+def dtype_named(name: str) -> np.dtype:
+    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
 
 
 def values(shape: tuple[int, ...], dtype: np.dtype, special: bool) -> NDArray:

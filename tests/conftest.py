@@ -18,6 +18,17 @@ settings.load_profile("poolwise")
 
 
 @pytest.fixture
+def eight_threads() -> Iterator[None]:
+    """More threads than cores, so that maps are cut into many bands."""
+    import poolwise as pw
+
+    before = pw.get_num_threads()
+    pw.set_num_threads(8)
+    yield
+    pw.set_num_threads(before)
+
+
+@pytest.fixture
 def by_reference() -> Callable[[], AbstractContextManager[None]]:
     """Within ``by_reference()``, every call is run by the reference instead of the core."""
     from poolwise import _engine

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import ml_dtypes
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 import poolwise as pw
-from _dense import DTYPES, fits, same_bits, values
+from _dense import DTYPES, dtype_named, fits, same_bits, values
 from poolwise import Windows, _native
 
 WINDOWS = [
@@ -49,7 +48,7 @@ def placed(like: NDArray, offset: int) -> tuple[NDArray, NDArray]:
 @pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels last"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_same_bits_and_nothing_else(dtype: str, last: bool) -> None:
-    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    kind = dtype_named(dtype)
     for shape in SHAPES:
         x = values(shape, kind, special=False)
         axes = (1, 2)

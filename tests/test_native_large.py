@@ -5,12 +5,11 @@ What is laid out otherwise takes other kernels, and small arrays the reference: 
 
 from __future__ import annotations
 
-import ml_dtypes
 import numpy as np
 import pytest
 
 import poolwise as pw
-from _dense import DTYPES, agree, fits, other_way, same_bits, values
+from _dense import DTYPES, agree, dtype_named, fits, other_way, same_bits, values
 from poolwise import Windows
 
 WINDOWS = {
@@ -35,7 +34,7 @@ SHAPES = [(2, 33, 112), (3, 70, 64), (1, 20, 301), (2, 12, 37)]
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("windows", WINDOWS)
 def test_dense_rows(windows: str, dtype: str, special: bool) -> None:
-    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    kind = dtype_named(dtype)
     for shape in SHAPES:
         if not fits(WINDOWS[windows], shape[1:]):
             continue

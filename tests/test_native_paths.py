@@ -21,14 +21,7 @@ Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(3)
 EMPTY = -(2**62)
 
-
-@pytest.fixture(autouse=True)
-def _eight_threads() -> Iterator[None]:
-    """More threads than cores, so that maps are cut into many bands."""
-    before = pw.get_num_threads()
-    pw.set_num_threads(8)
-    yield
-    pw.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("eight_threads")
 
 
 def every(n: int | Sequence[int], ndim: int) -> tuple[int, ...]:

@@ -6,12 +6,11 @@ zero among them.
 
 from __future__ import annotations
 
-import ml_dtypes
 import numpy as np
 import pytest
 
 import poolwise as pw
-from _dense import agree, values
+from _dense import agree, dtype_named, values
 from poolwise import Windows, reducers
 
 WINDOWS = {
@@ -29,7 +28,7 @@ CHANNELS = (1, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 80, 200)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "uint8", "int16"])
 @pytest.mark.parametrize("windows", WINDOWS)
 def test_channels_last(windows: str, dtype: str, special: bool) -> None:
-    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    kind = dtype_named(dtype)
     for channels in CHANNELS:
         planes = values((2, channels, 13, 18), kind, special)
         x = np.ascontiguousarray(np.moveaxis(planes, 1, -1))
@@ -46,7 +45,7 @@ def test_channels_last(windows: str, dtype: str, special: bool) -> None:
 )
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "uint8"])
 def test_divisors(dtype: str, mean: reducers.Reducer) -> None:
-    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    kind = dtype_named(dtype)
     planes = values((3, 48, 20, 21), kind, special=False)
     x = np.ascontiguousarray(np.moveaxis(planes, 1, -1))
     for windows in WINDOWS.values():

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 
-import ml_dtypes
 import numpy as np
 import pytest
 
 import poolwise as pw
-from _dense import DTYPES, agree, fits, other_way, values
+from _dense import DTYPES, agree, dtype_named, fits, other_way, values
 from poolwise import Windows, reducers, reference
 
 WINDOWS = {
@@ -39,7 +38,7 @@ SHAPES = [(5, 7, 7), (3, 14, 14), (2, 9, 30), (3, 40, 64), (2, 33, 112), (1, 5, 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("windows", WINDOWS)
 def test_dense_planes(windows: str, dtype: str, special: bool) -> None:
-    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    kind = dtype_named(dtype)
     for shape in SHAPES:
         if not fits(WINDOWS[windows], shape[1:]):
             continue

@@ -6,15 +6,14 @@ to the bit, signs of zero among them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import ml_dtypes
 import numpy as np
 import pytest
 
 import poolwise as pw
-from _dense import agree, fits, values
+from _dense import agree, dtype_named, fits, values
 from poolwise import Windows, reducers
+
+pytestmark = pytest.mark.usefixtures("eight_threads")
 
 WINDOWS = {
     "2x2x2/2": Windows.sliding(2),
@@ -32,20 +31,11 @@ SHAPES = [(3, 5, 9, 24), (1, 40, 12, 56), (2, 4, 30, 30), (2, 3, 2, 33, 64), (2,
           (2, 6, 9, 11)]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _eight_threads() -> Iterator[None]:
-    """More threads than cores, so that volumes are cut into bands."""
-    before = pw.get_num_threads()
-    pw.set_num_threads(8)
-    yield
-    pw.set_num_threads(before)
-
-
 @pytest.mark.parametrize("special", [False, True], ids=["plain", "special"])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "uint8", "int16"])
 @pytest.mark.parametrize("windows", WINDOWS)
 def test_dense_volumes(windows: str, dtype: str, special: bool) -> None:
-    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    kind = dtype_named(dtype)
     for shape in SHAPES:
         if not fits(WINDOWS[windows], shape[-3:]):
             continue

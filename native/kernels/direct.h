@@ -134,15 +134,8 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         const bool apart = f_.stride[1] >= f_.taps[1] && f_.stride[0] >= f_.taps[0];
         apart_ = flat_ ? in_place_ && (Op::indexed || (apart && in_target_))
                        : dense_source_ && slots_ > 1 && f_.cells() <= most_direct_taps &&
-                             (apart || share_little());
+                             job_.share_little;
         if (Op::indexed && apart_) in_target_ = dense_target_ && planes_ == 1;
-    }
-
-    // With channels side by side: whether joining every window where it lies takes no more loads
-    // and stores than reducing its new rows first.
-    bool share_little() const {
-        return f_.taps[0] == 1 &&
-               f_.taps[1] * f_.taps[2] <= f_.stride[1] * (f_.taps[2] + 1) + f_.taps[1] + 3;
     }
 
     // A wide row is joined as it lies, but for the windows that see its border.

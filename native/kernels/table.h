@@ -123,6 +123,9 @@ struct DirectJob {
     bool divide = false;
     const std::int64_t* divisors[3] = {nullptr, nullptr, nullptr};
     std::int64_t divisor_override = 0;
+    // Joining every window where it lies takes no more loads and stores than reducing its new rows
+    // first, with channels side by side.
+    bool share_little = false;
     bool pixels = false;         // channels that are joined where they lie
     bool volume = false;         // the volume kernel's: dense volumes; bands are of planes
     bool sheet = false;          // the sheet kernel's: dense planes

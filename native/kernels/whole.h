@@ -155,16 +155,15 @@ template <class Op> class WholeUnit {
         return halved_sums(sums);
     }
     POOLWISE_INLINE static Sums sum_many(const T* x, std::int64_t count, TapInt<T> rest) {
-        constexpr int lanes = sum_lanes, wide = sums_beside;
         const T neutral = neutral_of<Op>();
-        Sums sums[wide];
-        for (int w = 0; w < wide; ++w) sums[w] = broadcast<Sums>(neutral);
+        Sums sums[sums_beside];
+        for (int w = 0; w < sums_beside; ++w) sums[w] = broadcast<Sums>(neutral);
         std::int64_t at = 0;
-        for (; at + wide * lanes <= count; at += wide * lanes)
-            for (int w = 0; w < wide; ++w)
-                sums[w] = sums[w] + load_vector<Sums>(x + at + w * lanes);
-        for (int w = 0; w < wide; ++w, at += lanes)
-            if (at + lanes <= count)
+        for (; at + sums_beside * sum_lanes <= count; at += sums_beside * sum_lanes)
+            for (int w = 0; w < sums_beside; ++w)
+                sums[w] = sums[w] + load_vector<Sums>(x + at + w * sum_lanes);
+        for (int w = 0; w < sums_beside; ++w, at += sum_lanes)
+            if (at + sum_lanes <= count)
                 sums[w] = sums[w] + load_vector<Sums>(x + at);
             else if (at < count)
                 sums[w] = sums[w] + last_of<Sums>(x, count, rest, neutral);
