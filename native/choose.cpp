@@ -76,6 +76,10 @@ std::int64_t item_size(Dtype dtype) {
     }
 }
 
+std::int64_t winner_bytes(WinnerForm form) {
+    return form == WinnerForm::tap8 ? 1 : form == WinnerForm::index32 ? 4 : 8;
+}
+
 bool is_floating(Dtype dtype) { return dtype <= Dtype::float64; }
 bool is_sixteen_bit_float(Dtype dtype) {
     return dtype == Dtype::float16 || dtype == Dtype::bfloat16;

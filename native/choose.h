@@ -7,6 +7,7 @@
 namespace poolwise {
 
 std::int64_t item_size(Dtype dtype);
+std::int64_t winner_bytes(WinnerForm form);
 bool is_floating(Dtype dtype);
 bool is_sixteen_bit_float(Dtype dtype);
 

@@ -88,10 +88,7 @@ class Forward {
         for (int g = 0; g < plan.grid_count(); ++g) {
             bytes_ += element_count(in.y[g]) * item_size(kind_.y_dtype);
             if (indexed)
-                bytes_ +=
-                    element_count(in.winners[g]) * (kind_.winners == WinnerForm::tap8      ? 1
-                                                    : kind_.winners == WinnerForm::index32 ? 4
-                                                                                           : 8);
+                bytes_ += element_count(in.winners[g]) * winner_bytes(kind_.winners);
             if (!directly(plan.form(g), choice) || wins_large(rows_job(in, choice, g)))
                 add_rows(in, choice, g);
             else
@@ -248,13 +245,13 @@ class Forward {
         describe(job, in, grid);
         job.divide = kind_.reducer.kind == ReducerKind::mean;
         job.layout = layout_of(in, grid, true, never_narrow);
-        job.sheet = suits_sheet(job);
-        job.planes_run_on = job.sheet && planes_run_on(job);
-        job.small_planes = job.sheet && small_planes(job);
-        job.volume = !job.sheet && suits_volume(job);
-        if (!job.sheet && !job.volume) job.layout = layout_of(in, grid, true, narrow_direct_row);
         job.share_little = share_little(*job.form);
-        job.pixels = !job.sheet && !job.volume && suits_pixels(job);
+        job.planes_run_on = planes_run_on(job);
+        job.kernel = dense_kernel(job);
+        if (job.kernel == SmallKernel::direct) {
+            job.layout = layout_of(in, grid, true, narrow_direct_row);
+            if (suits_pixels(job)) job.kernel = SmallKernel::pixels;
+        }
         cut_direct(job, choice, share_);
         direct_.push_back({job, choice});
     }

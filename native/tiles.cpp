@@ -16,7 +16,7 @@ constexpr std::int64_t gathered = 16;
 constexpr std::int64_t plane_at_once_bytes = 64 << 10;
 constexpr std::int64_t most_large_rows = 8;  // joined without stacks
 // Measured: from 7 x 7 on reading rows into place is cheaper than gates.
-constexpr std::int64_t most_sheet_taps = 5, widest_sheet = 2048;
+constexpr std::int64_t most_dense_taps = 5, widest_row = 2048;
 constexpr std::int64_t rows_elements = 512, most_rows_at_once = 8;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -28,7 +28,7 @@ std::int64_t padded_bytes(std::int64_t count, std::int64_t item_bytes) {
     return item_bytes == 0 ? 0 : (count * item_bytes + 127) / 64 * 64;
 }
 
-// Elements that the sheet and the large-window kernel can read and write: the accumulator's, 16-bit
+// Elements that kernels other than the direct and the rows kernel can read and write: the accumulator's, 16-bit
 // floats, small integers whose means are floats.
 bool simple_dtypes(Dtype x, Dtype y, bool divide) {
     if (is_sixteen_bit_float(x) || x == Dtype::float32 || x == Dtype::float64) return x == y;
@@ -39,9 +39,24 @@ bool simple_dtypes(Dtype x, Dtype y, bool divide) {
 bool wins_large(const RowsJob& job) {
     const RowsGeometry& g = *job.geometry;
     const std::int64_t longest = std::max(g.program[1].tallest, g.row.kernel);
-    return job.large && (longest > most_sheet_taps || g.row.source_size > widest_sheet ||
+    return job.large && (longest > most_dense_taps || g.row.source_size > widest_row ||
                          (job.layout.lanes > 1 && !g.program[1].exclusive));
 }
+
+namespace {
+
+// Whether the large-window kernel can write the winners that are asked for, if any are: side by
+// side, and taps only where neighbouring cells of a window are neighbours.
+bool tells_winners(const RowsJob& job) {
+    if (job.winners == WinnerForm::none) return true;
+    const Layout& layout = job.layout;
+    const std::int64_t item = winner_bytes(job.winners);
+    return layout.i_axis[2] == layout.lanes * item && (layout.lanes == 1 || layout.i_lane == item) &&
+           layout.y_axis[2] == layout.lanes * item_size(job.y_dtype) &&
+           (job.winners != WinnerForm::tap8 || job.form->dense);
+}
+
+}  // namespace
 
 bool suits_large(const RowsJob& job, const Choice& choice) {
     const RowsGeometry& g = *job.geometry;
@@ -51,7 +66,7 @@ bool suits_large(const RowsJob& job, const Choice& choice) {
     const bool dense = layout.lanes == 1 ? layout.x_axis[2] == x && layout.y_axis[2] == y
                                          : layout.x_lane == x && layout.y_lane == y;
     return slides && dense && !layout.gather && !job.lp && !job.patch_empty && !job.accumulate &&
-           job.winners == WinnerForm::none && g.source_size[0] == 1 && g.output_size[0] == 1 &&
+           tells_winners(job) && g.source_size[0] == 1 && g.output_size[0] == 1 &&
            g.program[0].ring == 1 &&
            (g.program[1].two_stack || g.program[1].tallest <= most_large_rows) &&
            simple_dtypes(job.x_dtype, job.y_dtype, job.divide == Divide::result) &&
@@ -210,7 +225,7 @@ namespace {
 
 constexpr std::int64_t unit_bytes = 32 << 10;  // below this, a unit is several planes
 constexpr std::int64_t whole_unit_bytes = 64 << 10;
-constexpr std::int64_t sheet_unit_bytes = 256 << 10;  // (a unit has its gates to make)
+constexpr std::int64_t dense_unit_bytes = 256 << 10;  // (a unit has its gates to make)
 constexpr std::int64_t lane_row_bytes = 64 << 10;
 constexpr std::int64_t direct_columns = 1024;
 constexpr std::int64_t lane_tile_bytes = 8 << 10;
@@ -264,7 +279,7 @@ bool suits_direct(const WindowForm& form, bool winners) {
 
 namespace {
 
-constexpr std::int64_t narrow_sheet = 24, most_cells_per_pick = 4;
+constexpr std::int64_t narrow_tile = 16, most_tile_stride = 3, most_cells_per_pick = 4;
 constexpr std::int64_t volume_ring_bytes = 512 << 10;  // pooled planes stay in a second cache
 
 }  // namespace
@@ -278,59 +293,68 @@ bool planes_run_on(const DirectJob& job) {
             layout.y_batch[0] == form.count[1] * form.count[2] * item_size(job.y_dtype));
 }
 
+namespace {
+
+// Planes without a gap in their rows, of elements and windows that the kernels of dense planes know.
+bool dense_planes(const DirectJob& job) {
+    const WindowForm& form = *job.form;
+    const Layout& layout = job.layout;
+    const std::int64_t x = item_size(job.x_dtype), y = item_size(job.y_dtype);
+    return simple_dtypes(job.x_dtype, job.y_dtype, job.divide) && form.size[2] <= widest_row &&
+           form.taps[1] <= most_dense_taps && form.taps[2] <= most_dense_taps &&
+           layout.lanes == 1 && layout.batch_rank <= 1 && layout.x_axis[2] == x &&
+           layout.y_axis[2] == y &&
+           (form.size[1] == 1 || layout.x_axis[1] == form.size[2] * x) &&
+           (form.count[1] == 1 || layout.y_axis[1] == form.count[2] * y);
+}
+
+// Whether the tile kernel can write the winners that are asked for, if any are.
+bool dense_winners(const DirectJob& job) {
+    const std::int64_t item = winner_bytes(job.winners);
+    return job.winners == WinnerForm::none ||
+           (job.layout.i_axis[2] == item &&
+            (job.form->count[1] == 1 || job.layout.i_axis[1] == job.form->count[2] * item));
+}
+
 // Every window has a cell of its own to be made at, and not too many cells go without.
 bool small_planes(const DirectJob& job) {
     const WindowForm& form = *job.form;
     const auto at_cells = [&](int a) {
         return (form.count[a] - 1) * form.stride[a] < form.size[a];
     };
-    return planes_run_on(job) && form.size[1] * form.size[2] <= small_cells && at_cells(1) &&
-           at_cells(2) && form.stride[1] * form.stride[2] <= most_cells_per_pick;
+    return job.planes_run_on && job.winners == WinnerForm::none &&
+           form.size[1] * form.size[2] <= small_cells && at_cells(1) && at_cells(2) &&
+           form.stride[1] * form.stride[2] <= most_cells_per_pick;
 }
 
-namespace {
-
-// Planes without a gap in their rows, of elements and windows that the sheet kernel knows.
-bool sheet_planes(const DirectJob& job) {
-    const WindowForm& form = *job.form;
-    const Layout& layout = job.layout;
-    const std::int64_t x = item_size(job.x_dtype), y = item_size(job.y_dtype);
-    return job.winners == WinnerForm::none && simple_dtypes(job.x_dtype, job.y_dtype, job.divide) &&
-           form.size[2] <= widest_sheet && form.taps[1] <= most_sheet_taps &&
-           form.taps[2] <= most_sheet_taps && layout.lanes == 1 && layout.batch_rank <= 1 &&
-           layout.x_axis[2] == x && layout.y_axis[2] == y &&
-           (form.size[1] == 1 || layout.x_axis[1] == form.size[2] * x) &&
-           (form.count[1] == 1 || layout.y_axis[1] == form.count[2] * y);
+// Rows that fill registers, and windows that are picked out of them.
+bool tile_rows(const WindowForm& form) {
+    return form.size[2] >= narrow_tile && form.count[2] >= narrow_tile / 2 &&
+           form.stride[2] <= most_tile_stride;
 }
 
-// Whether rows are long enough, and windows begin where vectors of them can be told.
-bool sheet_rows(const WindowForm& form) {
-    if (form.size[2] < narrow_sheet) return false;
-    // Windows that share no row are joined as they lie, wherever rows end.
-    if (form.stride[1] >= form.taps[1] && (form.stride[2] == 2 || form.stride[2] == 3))
-        return form.count[2] * form.stride[2] <= form.size[2];
-    const bool whole_steps = form.stride[2] == 1 || (form.stride[2] == 2 && form.size[2] % 2 == 0);
-    return whole_steps && form.count[2] * form.stride[2] <= form.size[2];
-}
-
-}  // namespace
-
-bool suits_sheet(const DirectJob& job) {
-    const WindowForm& form = *job.form;
-    return form.size[0] == 1 && form.taps[0] == 1 && sheet_planes(job) &&
-           (small_planes(job) || sheet_rows(form));
-}
-
-bool suits_volume(const DirectJob& job) {
+bool dense_volume(const DirectJob& job) {
     const WindowForm& form = *job.form;
     const Layout& layout = job.layout;
     const bool turned = is_sixteen_bit_float(job.x_dtype) && !job.divide;
     const std::int64_t pooled =
         form.taps[0] * form.count[1] * form.count[2] * item_size(job.y_dtype);
-    return form.size[0] > 1 && !turned && form.taps[0] <= most_sheet_taps &&
-           pooled <= volume_ring_bytes && sheet_planes(job) && sheet_rows(form) &&
+    return job.winners == WinnerForm::none && !turned && form.taps[0] <= most_dense_taps &&
+           pooled <= volume_ring_bytes &&
            layout.x_axis[0] == form.size[1] * form.size[2] * item_size(job.x_dtype) &&
            layout.y_axis[0] == form.count[1] * form.count[2] * item_size(job.y_dtype);
+}
+
+}  // namespace
+
+SmallKernel dense_kernel(const DirectJob& job) {
+    const WindowForm& form = *job.form;
+    if (!dense_planes(job)) return SmallKernel::direct;
+    if (form.size[0] > 1)
+        return tile_rows(form) && dense_volume(job) ? SmallKernel::volume : SmallKernel::direct;
+    if (form.taps[0] != 1) return SmallKernel::direct;
+    if (small_planes(job)) return SmallKernel::sheet;
+    return tile_rows(form) && dense_winners(job) ? SmallKernel::tile : SmallKernel::direct;
 }
 
 bool share_little(const WindowForm& form) {
@@ -353,12 +377,18 @@ bool suits_pixels(const DirectJob& job) {
 void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
     const WindowForm& form = *job.form;
     const std::int64_t row_bytes = form.size[2] * choice.value_bytes;
-    if (job.volume)
-        cut_small(job, sheet_unit_bytes, form.size[1] * row_bytes, form.count[0], 1,
+    const bool pixels = job.kernel == SmallKernel::pixels,
+               direct = job.kernel == SmallKernel::direct;
+    // (planes that are done several at once are not cut)
+    const std::int64_t least_band = job.kernel == SmallKernel::sheet
+                                        ? form.count[1]
+                                        : std::max<std::int64_t>(8, 4 * form.taps[1]);
+    if (job.kernel == SmallKernel::volume)
+        cut_small(job, dense_unit_bytes, form.size[1] * row_bytes, form.count[0], 1,
                   4 * form.taps[0], share);
     else
-        cut_small(job, job.sheet ? sheet_unit_bytes : unit_bytes, row_bytes, form.count[1],
-                  form.count[0], std::max<std::int64_t>(8, 4 * form.taps[1]), share, job.pixels);
+        cut_small(job, direct || pixels ? unit_bytes : dense_unit_bytes, row_bytes, form.count[1],
+                  form.count[0], least_band, share, pixels);
     // Rows of lanes are cut so that those of a window stay in L1; a tile reads taps - 1 columns
     // again.
     const std::int64_t fitting =
@@ -366,8 +396,7 @@ void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
     const std::int64_t lanes_tile = std::max({fitting, 4 * form.taps[2], std::int64_t(8)});
     const bool lanes = job.lane_block > 1 && !job.layout.gather;
     const std::int64_t tile = lanes ? lanes_tile : direct_columns;
-    const bool cut =
-        !job.sheet && !job.volume && !job.pixels && !job.layout.gather && form.count[2] >= 2 * tile;
+    const bool cut = direct && !job.layout.gather && form.count[2] >= 2 * tile;
     job.column_tile = cut ? tile : form.count[2];
     job.column_tiles = ceil_div(form.count[2], job.column_tile);
     job.scratch_bytes = kernels().direct_scratch[choice.row()][choice.column()](job);

@@ -29,17 +29,14 @@ Batch segments_batch(const SegmentsJob& job, const Choice& choice);
 
 // Small windows: few enough taps that joining them one by one beats every cleverer way.
 bool suits_direct(const WindowForm& form, bool winners);
-// Of them, those over dense planes that the sheet kernel serves: rows without a gap, stride 1, or 2
-// with rows of an even number of cells.
-bool suits_sheet(const DirectJob& job);
-// Or the same over dense volumes, or over channels beside each other whose windows share little:
-// joining every window where it lies takes no more loads and stores than reducing its new rows
-// first. (The job says so.)
-bool suits_volume(const DirectJob& job);
-bool share_little(const WindowForm& form);
-bool suits_pixels(const DirectJob& job);
+// Of them, those over planes or volumes without a gap in their rows, that a kernel of its own
+// serves; else it is the direct kernel.
+SmallKernel dense_kernel(const DirectJob& job);
 bool planes_run_on(const DirectJob& job);
-bool small_planes(const DirectJob& job);
+// And over channels beside each other, those whose windows share little: joining every window where
+// it lies takes no more loads and stores than reducing its new rows first. (The job says so.)
+bool suits_pixels(const DirectJob& job);
+bool share_little(const WindowForm& form);
 void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share);
 Batch direct_batch(const DirectJob& job, const Choice& choice);
 

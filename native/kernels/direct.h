@@ -152,7 +152,7 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
 
     template <bool Exact> void make_plane() {
         for (std::int64_t slot = 0; slot < slots_; ++slot) held_[slot] = -1;
-        const int cut = job_.volume ? 0 : 1;  // the axis that bands are of
+        const int cut = job_.kernel == SmallKernel::volume ? 0 : 1;  // the axis that bands are of
         std::int64_t first[2] = {0, 0}, last[2] = {f_.count[0], f_.count[1]};
         first[cut] = band_ * job_.band;
         last[cut] = smaller(first[cut] + job_.band, last[cut]);

@@ -13,6 +13,10 @@ template <class T> void offer_extremes(KernelTable& table, Accumulator accumulat
     offer<PickTaps<T, false>>(table, Operation::max, accumulator);
     offer<PickTaps<T, true>>(table, Operation::min, accumulator);
 }
+template <class T> void offer_winners(KernelTable& table, Accumulator accumulator) {
+    offer<WinTaps<T, false>>(table, Operation::argmax, accumulator);
+    offer<WinTaps<T, true>>(table, Operation::argmin, accumulator);
+}
 
 }  // namespace
 
@@ -23,6 +27,8 @@ void offer_large_windows(KernelTable& table) {
     offer_extremes<std::uint8_t>(table, Accumulator::uint8);
     offer<AddTaps<float>>(table, Operation::sum, Accumulator::float32);
     offer<AddTaps<double>>(table, Operation::sum, Accumulator::float64);
+    offer_winners<float>(table, Accumulator::float32);
+    offer_winners<double>(table, Accumulator::float64);
 }
 
 }  // namespace poolwise::POOLWISE_ISA

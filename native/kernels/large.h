@@ -14,15 +14,19 @@
 #pragma once
 
 #include "elements.h"
-#include "outputs.h"
+#include "pairs.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
 
-// Op joins values of Op::Value; the input's elements are S and the output's D.
-template <class Op, class S, class D> class LargeUnit {
+// Elementary joins values of T; the input's elements are S and the output's D.
+template <class Elementary, class S, class D> class LargeUnit {
+    using Op = Joins<Elementary>;
     using T = typename Op::Value;
     using V = Vec<T>;
+    using I = TapInt<T>;
+    using Row = typename Op::Row;
+    using Register = typename Op::Register;
     static constexpr std::int64_t lanes = vector_lanes<T>;
     static constexpr bool divides = !Op::watched && floating<T>;
 
@@ -34,7 +38,7 @@ template <class Op, class S, class D> class LargeUnit {
         const std::int64_t tile = unit % job.column_tiles;
         unit /= job.column_tiles;
         const std::int64_t block = unit % job.lane_blocks, group = unit / job.lane_blocks;
-        place_.locate(job.layout, job.x, job.y, nullptr, group, block, job.lane_block);
+        place_.locate(job.layout, job.x, job.y, job.indices, group, block, job.lane_block);
         column_ = tile * job.column_tile;
         columns_ = smaller(job.column_tile, g_.row.output_size - column_);
         take_scratch();
@@ -52,12 +56,10 @@ template <class Op, class S, class D> class LargeUnit {
                 made_ = 0;
                 split_ = -1;
             }
-            if (w.start >= w.stop)  // (sums alone: maxima of no cells are the rows kernel's)
+            if (w.start < w.stop)
+                rows_.two_stack ? make_from_stacks(w) : make_from_rows(w);
+            else if constexpr (!Op::watched)  // (maxima of no cells are the rows kernel's)
                 write(w.out, [](std::int64_t) POOLWISE_INLINE { return V{} + Op::identity; });
-            else if (rows_.two_stack)
-                make_from_stacks(w);
-            else
-                make_from_rows(w);
         }
         if (job_.past_caches) drain_streams();
         if constexpr (Op::watched) return !any_lane(seen_.lanes);
@@ -91,8 +93,12 @@ template <class Op, class S, class D> class LargeUnit {
                     g_.source_size[1]);
         ring_ = (larger<std::int64_t>(1, rows_.tallest) + 2 * at_once_ - 2) / at_once_ * at_once_;
         take_levels();
-        reduced_ = arena_.template take<T>(ring_ * pitch_ + slack);
-        for (T*& buffer : prefix_buffers_) buffer = arena_.template take<T>(length_ + slack);
+        reduced_ = take_row(ring_ * pitch_ + slack);
+        for (Row& buffer : prefix_buffers_) buffer = take_row(length_ + slack);
+        if constexpr (Op::indexed) {
+            won_ = arena_.template take<I>(length_ + slack);
+            first_ = arena_.template take<I>(length_ + slack);
+        }
         if (divides && job_.divide != Divide::nothing)
             along_ = arena_.template take<T>(source_columns_ * n + slack);
         column_buffer_ = arena_.template take<S>(lanes);
@@ -100,13 +106,20 @@ template <class Op, class S, class D> class LargeUnit {
     // levels_[l] has the reductions of 4^l cells.
     void take_levels() {
         std::int64_t reach = 1;
-        levels_[0] = arena_.template take<T>(at_once_ * pitch_ + slack);
+        levels_[0] = take_row(at_once_ * pitch_ + slack);
         for (level_count_ = 1; 4 * reach < g_.row.kernel && g_.row.kernel > most_direct; reach *= 4)
-            levels_[level_count_++] = arena_.template take<T>(at_once_ * pitch_ + slack);
+            levels_[level_count_++] = take_row(at_once_ * pitch_ + slack);
+    }
+    Row take_row(std::int64_t count) {
+        Row row;
+        row.v = arena_.template take<T>(count);
+        if constexpr (Op::indexed) row.cell = arena_.template take<I>(count);
+        return row;
     }
 
     POOLWISE_APART void fill_scratch() {
-        for (std::int64_t n = 0; n < at_once_ * pitch_ + slack; ++n) levels_[0][n] = Op::identity;
+        for (std::int64_t n = 0; n < at_once_ * pitch_ + slack; ++n) levels_[0].v[n] = Op::identity;
+        if constexpr (Op::indexed) number_cells();
         if constexpr (divides) {
             if (job_.divide == Divide::result)
                 divider_.prepare(job_.divisors, job_.divisor_override, column_, columns_,
@@ -117,11 +130,28 @@ template <class Op, class S, class D> class LargeUnit {
         }
     }
 
+    // Of the cells that are read at once, seen from the first one's row. Padding left of the map has
+    // the number of the first cell that its windows really see: where all is the identity, that is
+    // the winner, and padding comes first.
+    void number_cells() {
+        const std::int64_t n = place_.lanes, step = g_.row.dilation;
+        row_apart_ = job_.winners == WinnerForm::tap8 ? g_.row.kernel : g_.row.source_size;
+        for (std::int64_t r = 0; r < at_once_; ++r)
+            for (std::int64_t i = 0; i < pitch_; ++i) {
+                const std::int64_t w = low_ + i / n;
+                const std::int64_t inside = w < 0 ? w + (step - 1 - w) / step * step : w;
+                levels_[0].cell[r * pitch_ + i] =
+                    static_cast<I>(r * rows_.step * row_apart_ + inside);
+            }
+        for (std::int64_t i = 0; i < slack; ++i) levels_[0].cell[at_once_ * pitch_ + i] = 0;
+        for (std::int64_t i = 0; i < length_; ++i) first_[i] = static_cast<I>(low_ + i / n);
+    }
+
     // ---- along rows
 
-    T* reduced(std::int64_t row) {
-        return reduced_ +
-               static_cast<std::uint32_t>(row) % static_cast<std::uint32_t>(ring_) * pitch_;
+    Row reduced(std::int64_t row) const {
+        return reduced_.at(static_cast<std::uint32_t>(row) % static_cast<std::uint32_t>(ring_) *
+                           pitch_);
     }
 
     // Rows [from, to) of the stream, reduced along themselves. They are made `at_once_`, aligned,
@@ -131,10 +161,11 @@ template <class Op, class S, class D> class LargeUnit {
         const std::int64_t rows = (g_.source_size[1] - base_ + rows_.step - 1) / rows_.step;
         while (made_ < to) {
             const std::int64_t count = smaller(at_once_ - made_ % at_once_, rows - made_);
-            const bool slides = g_.row.kernel > 1 || to_ - from_ < source_columns_;
-            T* const target = slides ? levels_[0] : reduced(made_);
+            const bool slides =
+                Op::indexed || g_.row.kernel > 1 || to_ - from_ < source_columns_;
+            const Row target = slides ? levels_[0] : reduced(made_);
             for (std::int64_t r = 0; r < count; ++r)
-                read_row(target + r * pitch_, base_ + (made_ + r) * rows_.step);
+                read_row(target.v + r * pitch_, base_ + (made_ + r) * rows_.step);
             if (slides) slide(reduced(made_), (count - 1) * pitch_ + length_);
             made_ += count;
         }
@@ -191,36 +222,37 @@ template <class Op, class S, class D> class LargeUnit {
     }
 
     // target[n] = the window that begins at n of what was read, for n < count.
-    POOLWISE_APART void slide(T* target, std::int64_t count) {
-        const T* terms[most_levels * 3 + 1];
+    POOLWISE_APART void slide(Row target, std::int64_t count) {
+        Row terms[most_levels * 3 + 1];
         const std::int64_t kernel = g_.row.kernel;
         int how_many = 0;
         if (level_count_ == 1) {
-            for (std::int64_t t = 0; t < kernel; ++t) terms[how_many++] = levels_[0] + t * shift_;
+            for (std::int64_t t = 0; t < kernel; ++t) terms[how_many++] = levels_[0].at(t * shift_);
             return join_all(target, terms, how_many, count);
         }
         // (What the first pass makes is longer than the windows' run by what the others reach.)
         std::int64_t reach = 1, available = count + (kernel - 1) * shift_;
         for (int l = 1; l < level_count_; ++l, reach *= 4) {
             available -= 3 * reach * shift_;
-            for (int t = 0; t < 4; ++t) terms[t] = levels_[l - 1] + t * reach * shift_;
+            for (int t = 0; t < 4; ++t) terms[t] = levels_[l - 1].at(t * reach * shift_);
             join_fixed<4>(levels_[l], terms, available);
         }
-        if (Op::watched || !same<Op, AddTaps<T>>) {
+        if (Op::watched || !same<Elementary, AddTaps<T>>) {
             for (std::int64_t at = 0; at < kernel; at += reach)
                 terms[how_many++] =
-                    levels_[level_count_ - 1] + smaller(at, kernel - reach) * shift_;
+                    levels_[level_count_ - 1].at(smaller(at, kernel - reach) * shift_);
         } else {
             std::int64_t at = 0, rest = kernel;
             for (int l = level_count_ - 1; l >= 0; --l, reach /= 4)
                 for (; rest >= reach; rest -= reach, at += reach)
-                    terms[how_many++] = levels_[l] + at * shift_;
+                    terms[how_many++] = levels_[l].at(at * shift_);
         }
         join_all(target, terms, how_many, count);
     }
 
-    static void join_all(T* target, const T* const* terms, int how_many, std::int64_t count) {
-        const T* some[most_terms];
+    // (Pairs are never as many as to be joined twice.)
+    void join_all(Row target, const Row* terms, int how_many, std::int64_t count) const {
+        Row some[most_terms];
         int done = 0, held = 0;
         do {
             if (done) some[held++] = target;
@@ -229,34 +261,38 @@ template <class Op, class S, class D> class LargeUnit {
             held = 0;
         } while (done < how_many);
     }
-    static void join_some(T* target, const T* const* terms, int how_many, std::int64_t count) {
+    void join_some(Row target, const Row* terms, int how_many, std::int64_t count) const {
+        // What has been read at once begins in this row.
+        const auto from = static_cast<I>((base_ + made_ * rows_.step) * row_apart_);
         switch (how_many) {
-            case 1: return join_fixed<1>(target, terms, count);
-            case 2: return join_fixed<2>(target, terms, count);
-            case 3: return join_fixed<3>(target, terms, count);
-            case 4: return join_fixed<4>(target, terms, count);
-            case 5: return join_fixed<5>(target, terms, count);
-            case 6: return join_fixed<6>(target, terms, count);
-            case 7: return join_fixed<7>(target, terms, count);
-            case 8: return join_fixed<8>(target, terms, count);
-            default: return join_fixed<9>(target, terms, count);
+            case 1: return join_fixed<1, true>(target, terms, count, from);
+            case 2: return join_fixed<2, true>(target, terms, count, from);
+            case 3: return join_fixed<3, true>(target, terms, count, from);
+            case 4: return join_fixed<4, true>(target, terms, count, from);
+            case 5: return join_fixed<5, true>(target, terms, count, from);
+            case 6: return join_fixed<6, true>(target, terms, count, from);
+            case 7: return join_fixed<7, true>(target, terms, count, from);
+            case 8: return join_fixed<8, true>(target, terms, count, from);
+            default: return join_fixed<9, true>(target, terms, count, from);
         }
     }
     // From the last term to the first: a maximum in one instruction has its earlier operand in
-    // memory.
-    template <int Count>
-    POOLWISE_APART static void join_fixed(T* target, const T* const* terms, std::int64_t count) {
-        const T* term[Count];
+    // memory. Cells are counted from `from` on, the last time that they are joined along a row.
+    template <int Count, bool Counts = false>
+    POOLWISE_APART static void join_fixed(Row target, const Row* terms, std::int64_t count,
+                                          I from = 0) {
+        Row term[Count];
         for (int t = 0; t < Count; ++t) term[t] = terms[t];
         const auto block = [&](auto width, std::int64_t n) POOLWISE_INLINE {
             constexpr int wide = decltype(width)::value;
-            V all[wide];
-            for (int w = 0; w < wide; ++w) all[w] = load_vector<V>(term[Count - 1] + n + w * lanes);
+            Register all[wide];
+            for (int w = 0; w < wide; ++w) all[w] = term[Count - 1].get(n + w * lanes);
             for (int t = Count - 2; t >= 0; --t)
                 for (int w = 0; w < wide; ++w)
-                    all[w] =
-                        Op::template join<false>(load_vector<V>(term[t] + n + w * lanes), all[w]);
-            for (int w = 0; w < wide; ++w) store_vector(target + n + w * lanes, all[w]);
+                    all[w] = Op::joined(term[t].get(n + w * lanes), all[w]);
+            if constexpr (Op::indexed && Counts)
+                for (int w = 0; w < wide; ++w) all[w].cell += from;
+            for (int w = 0; w < wide; ++w) target.put(n + w * lanes, all[w]);
         };
         each_block<T, true>(count, block);
     }
@@ -265,7 +301,7 @@ template <class Op, class S, class D> class LargeUnit {
 
     void make_from_rows(const RowWindow& w) {
         make_rows(w.start, w.stop);
-        const T* rows[most_terms];
+        Row rows[most_terms];
         const int count = static_cast<int>(w.stop - w.start);
         for (int r = 0; r < count; ++r) rows[r] = reduced(w.start + r);
         switch (count) {
@@ -279,13 +315,12 @@ template <class Op, class S, class D> class LargeUnit {
             default: return write_joined<8>(w.out, rows);
         }
     }
-    template <int Count> POOLWISE_APART void write_joined(std::int64_t out, const T* const* rows) {
-        const T* row[Count];
+    template <int Count> POOLWISE_APART void write_joined(std::int64_t out, const Row* rows) {
+        Row row[Count];
         for (int r = 0; r < Count; ++r) row[r] = rows[r];
         write(out, [&](std::int64_t n) POOLWISE_INLINE {
-            V all = load_vector<V>(row[Count - 1] + n);
-            for (int r = Count - 2; r >= 0; --r)
-                all = Op::template join<false>(load_vector<V>(row[r] + n), all);
+            Register all = row[Count - 1].get(n);
+            for (int r = Count - 2; r >= 0; --r) all = Op::joined(row[r].get(n), all);
             return all;
         });
     }
@@ -296,40 +331,38 @@ template <class Op, class S, class D> class LargeUnit {
             split_ = w.split;
             make_rows(w.start, split_);
             for (std::int64_t j = split_ - 2; j >= w.start; --j) {
-                const T* const both[2] = {reduced(j), reduced(j + 1)};
+                const Row both[2] = {reduced(j), reduced(j + 1)};
                 join_fixed<2>(reduced(j), both, length_);
             }
-            prefix_ = nullptr;
+            prefix_ = {};
             prefix_stop_ = split_;
         }
         make_rows(w.start, w.stop);
         while (prefix_stop_ + 1 < w.stop) lengthen(prefix_stop_++);
-        const T* const suffix = reduced(w.start);
-        if (prefix_stop_ < w.stop && prefix_ && dense())
+        const Row suffix = reduced(w.start);
+        if (prefix_stop_ < w.stop && prefix_.v && dense())
             return write_lengthened(w.out, suffix, reduced(prefix_stop_++));
         if (prefix_stop_ < w.stop) lengthen(prefix_stop_++);
-        const T* const both[2] = {suffix, prefix_};
+        const Row both[2] = {suffix, prefix_};
         if (w.stop > split_)
             write_joined<2>(w.out, both);
         else
             write_joined<1>(w.out, both);
     }
     void lengthen(std::int64_t j) {
-        const T* const both[2] = {prefix_, reduced(j)};
-        if (prefix_) join_fixed<2>(prefix_buffer(), both, length_);
-        prefix_ = prefix_ ? prefix_buffer() : both[1];
+        const Row both[2] = {prefix_, reduced(j)};
+        if (prefix_.v) join_fixed<2>(prefix_buffer(), both, length_);
+        prefix_ = prefix_.v ? prefix_buffer() : both[1];
     }
     // The one that the prefix is not in: outputs may be asked for twice (outputs.h), and a prefix
     // must not be lengthened twice.
-    T* prefix_buffer() const { return prefix_buffers_[prefix_ == prefix_buffers_[0]]; }
-    POOLWISE_APART void write_lengthened(std::int64_t out, const T* suffix, const T* row) {
-        const T* const prefix = prefix_;
-        T* const longer = prefix_buffer();
+    Row prefix_buffer() const { return prefix_buffers_[prefix_.v == prefix_buffers_[0].v]; }
+    POOLWISE_APART void write_lengthened(std::int64_t out, Row suffix, Row row) {
+        const Row prefix = prefix_, longer = prefix_buffer();
         write(out, [&](std::int64_t n) POOLWISE_INLINE {
-            const V both =
-                Op::template join<false>(load_vector<V>(prefix + n), load_vector<V>(row + n));
-            store_vector(longer + n, both);
-            return Op::template join<false>(load_vector<V>(suffix + n), both);
+            const Register both = Op::joined(prefix.get(n), row.get(n));
+            longer.put(n, both);
+            return Op::joined(suffix.get(n), both);
         });
         prefix_ = longer;
     }
@@ -350,7 +383,35 @@ template <class Op, class S, class D> class LargeUnit {
             if (job_.divide == Divide::result)
                 return divider_.with(0, row, [&](const auto& after) { write_row(row, at, after); });
         }
-        write_row(row, at, Keep{});
+        if constexpr (Op::indexed) {
+            I* const won = won_;
+            write_row(row, [&](std::int64_t n) POOLWISE_INLINE {
+                const Register all = at(n);
+                store_vector(won + n, all.cell);
+                return all.value;
+            }, Keep{});
+            write_winners(row);
+        } else {
+            write_row(row, at, Keep{});
+        }
+    }
+    // The cells that won an output row, as places in the plane or as taps of their windows.
+    POOLWISE_APART void write_winners(std::int64_t row) const {
+        char* const out = place_.indices[0] + row * job_.layout.i_axis[1] +
+                          column_ * job_.layout.i_axis[2];
+        if (job_.winners == WinnerForm::index64)
+            write_places(reinterpret_cast<std::int64_t*>(out), won_, length_, job_.past_caches);
+        else if (job_.winners == WinnerForm::tap8)
+            write_taps(reinterpret_cast<std::uint8_t*>(out),
+                       static_cast<I>(job_.form->first[1][row] * row_apart_));
+        else
+            winner_storer<I>(job_.winners).run(won_, length_, out, winner_bytes(job_.winners));
+    }
+    POOLWISE_APART void write_taps(std::uint8_t* out, I from) const {
+        const I *const won = won_, *const first = first_;
+        POOLWISE_LANES
+        for (std::int64_t n = 0; n < length_; ++n)
+            out[n] = static_cast<std::uint8_t>(won[n] - first[n] - from);
     }
     template <class At, class After>
     POOLWISE_INLINE inline void write_row(std::int64_t row, const At& at, const After& after) {
@@ -379,10 +440,13 @@ template <class Op, class S, class D> class LargeUnit {
     std::int64_t from_, to_;  // the columns of the source that are really there
     std::int64_t at_once_ = 1, ring_ = 1, base_ = -1, made_ = 0, split_ = -1, prefix_stop_ = 0;
     int level_count_ = 1;
-    T* levels_[most_levels];
-    T *reduced_, *prefix_buffers_[2], *along_ = nullptr;
-    const T* prefix_ = nullptr;
+    Row levels_[most_levels], reduced_, prefix_, prefix_buffers_[2];
+    T* along_ = nullptr;
     S* column_buffer_;
+    // Winners: how far cells of neighbouring rows are numbered apart, those of the row that is
+    // written, and the columns that its windows begin at.
+    std::int64_t row_apart_ = 0;
+    I *won_ = nullptr, *first_ = nullptr;
 };
 
 template <class Op> bool large_unit(const RowsJob& job, std::int64_t unit, char* scratch) {

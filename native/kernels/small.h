@@ -3,6 +3,7 @@
 
 #include "elements.h"
 #include "pixels.h"
+#include "sheet.h"
 #include "volume.h"
 
 namespace poolwise::POOLWISE_ISA {
@@ -13,17 +14,21 @@ template <class Unit> struct Of {
     typedef Unit Type;
 };
 template <class Careful, class Visit> void with_unit(const DirectJob& job, Visit&& visit) {
-    if (!job.sheet && !job.volume && !job.pixels) return visit(Of<DirectUnit<Careful>>{});
+    if (job.kernel == SmallKernel::direct) return visit(Of<DirectUnit<Careful>>{});
     with_elements<Careful>(job.x_dtype, [&](auto of) {
         typedef decltype(of) E;
         typedef typename E::Op Op;
         typedef typename E::Source S;
         typedef typename E::Target D;
-        if (job.sheet) return visit(Of<SheetUnit<Op, Careful, S, D>>{});
-        if (job.pixels) return visit(Of<PixelsUnit<Op, Careful, S, D>>{});
-        // (bits of 16-bit floats would be turned where they are kept)
-        if constexpr (!Op::watched || same<typename Op::Value, D>)
-            visit(Of<VolumeUnit<Op, Careful, S, D>>{});
+        if (job.kernel == SmallKernel::tile) return visit(Of<TileUnit<Op, Careful, S, D>>{});
+        if constexpr (!Op::indexed) {
+            if (job.kernel == SmallKernel::sheet) return visit(Of<SheetUnit<Op, Careful, S, D>>{});
+            if (job.kernel == SmallKernel::pixels)
+                return visit(Of<PixelsUnit<Op, Careful, S, D>>{});
+            // (bits of 16-bit floats would be turned where they are kept)
+            if constexpr (!Op::watched || same<typename Op::Value, D>)
+                visit(Of<VolumeUnit<Op, Careful, S, D>>{});
+        }
     });
 }
 

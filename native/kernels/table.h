@@ -110,8 +110,12 @@ struct SegmentsJob {
 // Cells that the sheet kernel holds of small planes.
 inline constexpr std::int64_t small_cells = 768;
 
-// Direct kernel: small sliding windows. A unit is a run of plane groups, a lane block, a column
-// tile and a band of output rows.
+// Which of the kernels of small windows serves a job: dense planes, small ones several at once, dense
+// volumes, channels that are joined where they lie; or anything at all.
+enum class SmallKernel : std::uint8_t { tile, sheet, volume, pixels, direct };
+
+// Small sliding windows. A unit is a run of plane groups, a lane block, a column tile and a band of
+// output rows (of planes, for volumes).
 struct DirectJob {
     const WindowForm* form = nullptr;
     Layout layout;
@@ -126,12 +130,9 @@ struct DirectJob {
     // Joining every window where it lies takes no more loads and stores than reducing its new rows
     // first, with channels side by side.
     bool share_little = false;
-    bool pixels = false;         // channels that are joined where they lie
-    bool volume = false;         // the volume kernel's: dense volumes; bands are of planes
-    bool sheet = false;          // the sheet kernel's: dense planes
-    bool planes_run_on = false;  // ... that follow each other without a gap
-    bool small_planes = false;   // ... and are small enough to be done several at once
-    bool past_caches = false;    // sheets and winners are written past the caches
+    SmallKernel kernel = SmallKernel::direct;
+    bool planes_run_on = false;  // dense planes follow each other without a gap
+    bool past_caches = false;    // dense planes and winners are written past the caches
     std::int64_t groups = 1, groups_per_unit = 1;
     std::int64_t lane_blocks = 1, lane_block = 1;
     std::int64_t column_tiles = 1, column_tile = 1, bands = 1, band = 1;

@@ -1,12 +1,12 @@
-// Small windows over dense volumes: planes are pooled as the sheet kernel does, and then joined.
+// Small windows over dense volumes: planes are pooled as the tile kernel does, and then joined.
 //
 // A plane of the input is pooled once, whatever number of windows see it, into a ring of as many
 // planes as a window is deep; an output plane joins them as one long row. Cost per vector of
-// outputs: the sheet's, and a load and a join per plane of the window. A unit is a run of volumes,
+// outputs: the tile's, and a load and a join per plane of the window. A unit is a run of volumes,
 // or a band of output planes; where bands meet, planes are pooled twice.
 #pragma once
 
-#include "sheet.h"
+#include "tile.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -14,7 +14,7 @@ namespace {
 template <class Op, class Careful, class S, class D> class VolumeUnit {
     using T = typename Op::Value;
     using V = Vec<T>;
-    using Plane = SheetUnit<Op, Careful, S, T>;
+    using Plane = TileUnit<Op, Careful, S, T>;
     static constexpr bool divides = !Op::watched && floating<T>;
 
   public:
@@ -60,7 +60,7 @@ template <class Op, class Careful, class S, class D> class VolumeUnit {
         job.form = &form;
         job.groups_per_unit = job.bands = 1;
         job.band = form.count[1];
-        job.divide = job.past_caches = job.small_planes = false;
+        job.divide = job.past_caches = false;
         job.planes_run_on = true;
         job.layout.batch_rank = 1;
         job.layout.x_batch[0] = job.layout.x_axis[0];

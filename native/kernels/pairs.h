@@ -1,0 +1,79 @@
+// What the passes of the large-window kernel hold in registers: values, or values and the cells
+// that they came from.
+//
+// Maxima with winners are maxima of pairs. A pair is two registers, and a row of pairs two rows
+// beside each other in scratch; joining two is a comparison and two selections. Cells are numbered
+// along the plane, `row_apart` from row to row: by the plane's own width their numbers are places
+// in it, by the window's width two numbers differ by a tap. So no pass has to count, and only what
+// is stored is seen from its window's first cell. NaN are lost like those of values: see large.h.
+#pragma once
+
+#include "outputs.h"
+
+namespace poolwise::POOLWISE_ISA {
+namespace {
+
+template <class T> struct ValueRow {
+    typedef Vec<T> Register;
+    T* v = nullptr;
+    ValueRow at(std::int64_t n) const { return {v + n}; }
+    POOLWISE_INLINE inline Register get(std::int64_t n) const {
+        return load_vector<Vec<T>>(v + n);
+    }
+    POOLWISE_INLINE inline void put(std::int64_t n, Register all) const {
+        store_vector(v + n, all);
+    }
+};
+
+template <class T> struct Pair {
+    Vec<T> value;
+    Vec<TapInt<T>> cell;
+};
+template <class T> struct PairRow {
+    typedef Pair<T> Register;
+    T* v = nullptr;
+    TapInt<T>* cell = nullptr;
+    PairRow at(std::int64_t n) const { return {v + n, cell + n}; }
+    POOLWISE_INLINE inline Register get(std::int64_t n) const {
+        return {load_vector<Vec<T>>(v + n), load_vector<Vec<TapInt<T>>>(cell + n)};
+    }
+    POOLWISE_INLINE inline void put(std::int64_t n, Register all) const {
+        store_vector(v + n, all.value);
+        store_vector(cell + n, all.cell);
+    }
+};
+
+// The operations of joins.h on values, whole registers at a time; and the one on pairs.
+template <class Op> struct Joins : Op {
+    typedef ValueRow<typename Op::Value> Row;
+    typedef typename Row::Register Register;
+    static constexpr bool indexed = false;
+    POOLWISE_INLINE static inline Register joined(Register earlier, Register later) {
+        return Op::template join<false>(earlier, later);
+    }
+};
+template <class T, bool Min> struct Joins<WinTaps<T, Min>> : PickTaps<T, Min> {
+    typedef PairRow<T> Row;
+    typedef typename Row::Register Register;
+    static constexpr bool indexed = true;
+    POOLWISE_INLINE static inline Register joined(Register earlier, Register later) {
+        const auto beyond = Min ? later.value < earlier.value : later.value > earlier.value;
+        return {beyond ? later.value : earlier.value, beyond ? later.cell : earlier.cell};
+    }
+};
+
+// Places in a plane, widened on their way to memory.
+template <class I>
+POOLWISE_APART void write_places(std::int64_t* out, const I* cells, std::int64_t count,
+                                 bool past_caches) {
+    // (vectors: the compiler does not widen here by itself)
+    using Wide = Vec<std::int64_t>;
+    using Narrow = Vec<I, vector_lanes<std::int64_t>* static_cast<int>(sizeof(I))>;
+    write_run<AsItIs<std::int64_t>>(
+        out, count, past_caches, false, [&](std::int64_t n) POOLWISE_INLINE {
+            return __builtin_convertvector(load_vector<Narrow>(cells + n), Wide);
+        });
+}
+
+}  // namespace
+}  // namespace poolwise::POOLWISE_ISA
