@@ -36,27 +36,25 @@ bool simple_dtypes(Dtype x, Dtype y, bool divide) {
     return divide && y == Dtype::float32 && (x == Dtype::uint8 || x == Dtype::int16);
 }
 
+namespace {
+
+// Winners side by side, of floats as wide as what they are compared in.
+bool simple_winners(WinnerForm winners, const Layout& layout, Dtype x) {
+    const std::int64_t item = winner_bytes(winners);
+    return winners == WinnerForm::none ||
+           ((x == Dtype::float32 || x == Dtype::float64) &&
+            layout.i_axis[2] == layout.lanes * item &&
+            (layout.lanes == 1 || layout.i_lane == item));
+}
+
+}  // namespace
+
 bool wins_large(const RowsJob& job) {
     const RowsGeometry& g = *job.geometry;
     const std::int64_t longest = std::max(g.program[1].tallest, g.row.kernel);
     return job.large && (longest > most_dense_taps || g.row.source_size > widest_row ||
                          (job.layout.lanes > 1 && !g.program[1].exclusive));
 }
-
-namespace {
-
-// Whether the large-window kernel can write the winners that are asked for, if any are: side by
-// side, and taps only where neighbouring cells of a window are neighbours.
-bool tells_winners(const RowsJob& job) {
-    if (job.winners == WinnerForm::none) return true;
-    const Layout& layout = job.layout;
-    const std::int64_t item = winner_bytes(job.winners);
-    return layout.i_axis[2] == layout.lanes * item && (layout.lanes == 1 || layout.i_lane == item) &&
-           layout.y_axis[2] == layout.lanes * item_size(job.y_dtype) &&
-           (job.winners != WinnerForm::tap8 || job.form->dense);
-}
-
-}  // namespace
 
 bool suits_large(const RowsJob& job, const Choice& choice) {
     const RowsGeometry& g = *job.geometry;
@@ -65,8 +63,13 @@ bool suits_large(const RowsJob& job, const Choice& choice) {
     const std::int64_t x = item_size(job.x_dtype), y = item_size(job.y_dtype);
     const bool dense = layout.lanes == 1 ? layout.x_axis[2] == x && layout.y_axis[2] == y
                                          : layout.x_lane == x && layout.y_lane == y;
+    // (taps only where neighbouring cells of a window are neighbours)
+    const bool winners = job.winners == WinnerForm::none ||
+                         (simple_winners(job.winners, layout, job.x_dtype) &&
+                          layout.y_axis[2] == layout.lanes * y &&
+                          (job.winners != WinnerForm::tap8 || job.form->dense));
     return slides && dense && !layout.gather && !job.lp && !job.patch_empty && !job.accumulate &&
-           tells_winners(job) && g.source_size[0] == 1 && g.output_size[0] == 1 &&
+           winners && g.source_size[0] == 1 && g.output_size[0] == 1 &&
            g.program[0].ring == 1 &&
            (g.program[1].two_stack || g.program[1].tallest <= most_large_rows) &&
            simple_dtypes(job.x_dtype, job.y_dtype, job.divide == Divide::result) &&
@@ -308,12 +311,11 @@ bool dense_planes(const DirectJob& job) {
            (form.count[1] == 1 || layout.y_axis[1] == form.count[2] * y);
 }
 
-// Whether the tile kernel can write the winners that are asked for, if any are.
 bool dense_winners(const DirectJob& job) {
-    const std::int64_t item = winner_bytes(job.winners);
-    return job.winners == WinnerForm::none ||
-           (job.layout.i_axis[2] == item &&
-            (job.form->count[1] == 1 || job.layout.i_axis[1] == job.form->count[2] * item));
+    const std::int64_t row = job.form->count[2] * winner_bytes(job.winners);
+    return simple_winners(job.winners, job.layout, job.x_dtype) &&
+           (job.winners == WinnerForm::none || job.form->count[1] == 1 ||
+            job.layout.i_axis[1] == row);
 }
 
 // Every window has a cell of its own to be made at, and not too many cells go without.

@@ -180,6 +180,8 @@ def test_anything_goes_to_an_error_or_the_right_answer(
         relative = {1: 0, 2: 2**-6, 4: 1e-5, 8: 1e-12}[ours.dtype.itemsize]
         if ours.dtype.kind in "iub":
             relative = 0
+        if ours.size == 0:  # (approx would count the axes of an empty one, however long they are)
+            continue
         assert ours.astype("f8") == pytest.approx(
             theirs.astype("f8"), rel=relative, abs=relative, nan_ok=True
         )

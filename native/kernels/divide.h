@@ -44,15 +44,27 @@ struct Keep {
 };
 template <class T> struct TimesAll {
     T reciprocal;
+    static constexpr bool divides = false;
+    inline T factor(std::int64_t) const { return reciprocal; }
     template <class V> inline V operator()(V v, std::int64_t) const { return v * reciprocal; }
 };
 template <class T> struct OverAll {
     T by;
+    static constexpr bool divides = true;
+    inline T factor(std::int64_t) const { return by; }
     template <class V> inline V operator()(V v, std::int64_t) const { return v / by; }
+};
+template <class T> struct TimesEach {
+    const T* factors;
+    inline Vec<T> operator()(Vec<T> v, std::int64_t n) const {
+        return v * load_vector<Vec<T>>(factors + n);
+    }
 };
 template <class T> struct OverEach {
     T across;
     const T* along;
+    static constexpr bool divides = true;
+    inline T factor(std::int64_t n) const { return across * along[n]; }
     inline Vec<T> operator()(Vec<T> v, std::int64_t n) const {
         return v / (across * load_vector<Vec<T>>(along + n));
     }

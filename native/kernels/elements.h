@@ -17,15 +17,8 @@ template <class Operation, class S, class D> struct Elements {
 // dtype): those that the driver calls simple (tiles.cpp).
 template <class Op, class Visit> void with_elements(Dtype x, Visit&& visit) {
     using T = typename Op::Value;
-    if constexpr (Op::indexed) {  // winners, whose 16-bit floats are compared as float32
-        if constexpr (same<T, double>)
-            return visit(Elements<Op, T, T>{});
-        else if (x == Dtype::float16)
-            return visit(Elements<Op, Half, Half>{});
-        else if (x == Dtype::bfloat16)
-            return visit(Elements<Op, Brain, Brain>{});
-        else
-            return visit(Elements<Op, float, float>{});
+    if constexpr (Op::indexed) {  // winners
+        visit(Elements<Op, T, T>{});
     } else if constexpr (same<T, float> && Op::watched) {
         constexpr bool least = Op::least;
         if (x == Dtype::float16)

@@ -83,6 +83,7 @@ void fill_table(KernelTable& table) {
     offer_small_windows(table);
     offer_small_extremes(table);
     offer_small_sums(table);
+    offer_small_winners(table);
     offer_gradients(table);
     offer_large_windows(table);
     table.find_winners[0] = find_winners<float>;

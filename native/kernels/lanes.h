@@ -30,6 +30,7 @@ void fill_table(KernelTable& table);
 void offer_small_windows(KernelTable& table);
 void offer_small_extremes(KernelTable& table);
 void offer_small_sums(KernelTable& table);
+void offer_small_winners(KernelTable& table);
 void offer_gradients(KernelTable& table);
 void offer_large_windows(KernelTable& table);
 

@@ -265,15 +265,15 @@ template <class Elementary, class S, class D> class LargeUnit {
         // What has been read at once begins in this row.
         const auto from = static_cast<I>((base_ + made_ * rows_.step) * row_apart_);
         switch (how_many) {
-            case 1: return join_fixed<1, true>(target, terms, count, from);
-            case 2: return join_fixed<2, true>(target, terms, count, from);
-            case 3: return join_fixed<3, true>(target, terms, count, from);
-            case 4: return join_fixed<4, true>(target, terms, count, from);
-            case 5: return join_fixed<5, true>(target, terms, count, from);
-            case 6: return join_fixed<6, true>(target, terms, count, from);
-            case 7: return join_fixed<7, true>(target, terms, count, from);
-            case 8: return join_fixed<8, true>(target, terms, count, from);
-            default: return join_fixed<9, true>(target, terms, count, from);
+            case 1: return join_fixed<1, Op::indexed>(target, terms, count, from);
+            case 2: return join_fixed<2, Op::indexed>(target, terms, count, from);
+            case 3: return join_fixed<3, Op::indexed>(target, terms, count, from);
+            case 4: return join_fixed<4, Op::indexed>(target, terms, count, from);
+            case 5: return join_fixed<5, Op::indexed>(target, terms, count, from);
+            case 6: return join_fixed<6, Op::indexed>(target, terms, count, from);
+            case 7: return join_fixed<7, Op::indexed>(target, terms, count, from);
+            case 8: return join_fixed<8, Op::indexed>(target, terms, count, from);
+            default: return join_fixed<9, Op::indexed>(target, terms, count, from);
         }
     }
     // From the last term to the first: a maximum in one instruction has its earlier operand in
@@ -290,7 +290,7 @@ template <class Elementary, class S, class D> class LargeUnit {
             for (int t = Count - 2; t >= 0; --t)
                 for (int w = 0; w < wide; ++w)
                     all[w] = Op::joined(term[t].get(n + w * lanes), all[w]);
-            if constexpr (Op::indexed && Counts)
+            if constexpr (Counts)
                 for (int w = 0; w < wide; ++w) all[w].cell += from;
             for (int w = 0; w < wide; ++w) target.put(n + w * lanes, all[w]);
         };

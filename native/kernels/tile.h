@@ -109,6 +109,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         for (std::int64_t g = 0; g < groups_; ++g)
             gates_[g] = arena_.template take<T>((padded + lanes) * stride);
         if (job_.divide) along_ = arena_.template take<T>(padded + lanes);
+        if constexpr (divides) factors_ = arena_.template take<T>(padded + lanes);
         row_cells_ = f_.pad[2] + larger(width_, padded * stride - f_.pad[2]) + groups_ * stride;
         nothing_ = arena_.template take<S>(row_cells_);
         for (std::int64_t k = 0; k < f_.taps[1]; ++k)
@@ -145,6 +146,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         if constexpr (divides) {
             if (job_.divide)
                 divider_.prepare(job_.divisors, job_.divisor_override, 0, columns_, 1, along_);
+            finished_ = -1;
         }
     }
 
@@ -214,18 +216,34 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         const char* const soon = reinterpret_cast<const char*>(
             plane.x + (f_.first[1][o] + (end - o) * f_.stride[1] + f_.taps[1] - 1) * width_);
         const Walk walk{plane, o, end, gathers ? gathered_ : out, job_.past_caches && lines, soon};
-        if constexpr (divides) {
-            if (job_.divide)
-                divider_.with(0, o, [&](const auto& after) { make_walk(walk, after); });
-            else
-                make_walk(walk, Keep{});
-        } else {
+        if constexpr (divides)
+            finish(o) ? make_walk(walk, OverEach<T>{1, factors_})
+                      : make_walk(walk, TimesEach<T>{factors_});
+        else
             make_walk(walk, Keep{});
-        }
         const std::int64_t count = (end - o) * columns_;
         if (gathers) write_gathered(out, count);
         if constexpr (Op::indexed) write_winners(plane, o, count);
     }
+    // Sums are divided by factors_, or multiplied: returns whether it is the one. (Two kinds of walks
+    // are enough.)
+    bool finish(std::int64_t o) {
+        const std::int64_t row = !job_.divide || job_.divisor_override ? 0 : job_.divisors[1][o];
+        if (row == finished_) return over_;
+        finished_ = row;
+        const auto fill = [&](bool over, const auto& factor) {
+            over_ = over;
+            for (std::int64_t q = 0; q < columns_ + lanes; ++q) factors_[q] = factor(q);
+        };
+        if (job_.divide)
+            divider_.with(0, o, [&](const auto& after) {
+                fill(after.divides, [&](std::int64_t q) { return after.factor(q); });
+            });
+        else
+            fill(false, [](std::int64_t) { return T(1); });
+        return over_;
+    }
+
     template <class After> void make_walk(const Walk& walk, const After& after) {
         const std::int64_t kw = f_.taps[2], sw = f_.stride[2];
         const bool square = f_.taps[1] == kw && f_.stride[1] == sw;
@@ -247,12 +265,16 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         while (begin < end && first_cell<Stride>(end - 1) + (lanes - 1) * Stride + f_.taps[2] >
                                   width_)
             --end;
-        if (f_.taps[1] <= f_.stride[1]) {
-            if (begin > 0) go_across<Kernel, Stride, Square, true>(walk, 0, begin, after);
-            go_across<Kernel, Stride, Square, false>(walk, begin, end, after);
-            if (end < tiles_) go_across<Kernel, Stride, Square, true>(walk, end, tiles_, after);
-        } else {
-            for (std::int64_t t = 0; t < tiles_; ++t)
+        const bool apart = Square ? Kernel <= Stride : f_.taps[1] <= f_.stride[1];
+        if constexpr (!Square || Kernel <= Stride) {
+            if (apart) {
+                if (begin > 0) go_across<Kernel, Stride, Square, true>(walk, 0, begin, after);
+                go_across<Kernel, Stride, Square, false>(walk, begin, end, after);
+                if (end < tiles_) go_across<Kernel, Stride, Square, true>(walk, end, tiles_, after);
+            }
+        }
+        if constexpr (!Square || Kernel > Stride) {
+            for (std::int64_t t = 0; t < tiles_ && !apart; ++t)
                 if (begin <= t && t < end)
                     walk_down<Kernel, Stride, Square, false>(walk, t, after);
                 else
@@ -493,7 +515,9 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
     std::int64_t band_, first_plane_, last_plane_, width_, height_, columns_;
     std::int64_t groups_ = 0, tiles_ = 0, row_cells_ = 0, walk_ = 1, row_apart_ = 0;
     T* gates_[most_taps] = {};
-    T* along_ = nullptr;
+    T *along_ = nullptr, *factors_ = nullptr;
+    std::int64_t finished_ = -1;  // the row's divisor that factors_ are of
+    bool over_ = false;
     S *nothing_ = nullptr, *copies_[most_taps] = {};
     D* gathered_ = nullptr;
     // Winners, and for every window the first of its taps that lies in the plane.
