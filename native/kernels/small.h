@@ -2,6 +2,7 @@
 #pragma once
 
 #include "elements.h"
+#include "narrow.h"
 #include "pixels.h"
 #include "sheet.h"
 #include "volume.h"
@@ -22,7 +23,12 @@ template <class Careful, class Visit> void with_unit(const DirectJob& job, Visit
         typedef typename E::Target D;
         if (job.kernel == SmallKernel::tile) return visit(Of<TileUnit<Op, Careful, S, D>>{});
         if constexpr (!Op::indexed) {
-            if (job.kernel == SmallKernel::sheet) return visit(Of<SheetUnit<Op, Careful, S, D>>{});
+            if (job.kernel == SmallKernel::sheet) {
+                typedef NarrowUnit<Op, Careful, S, D> Narrow;
+                if constexpr (Narrow::possible)
+                    if (Narrow::suits(job)) return visit(Of<Narrow>{});
+                return visit(Of<SheetUnit<Op, Careful, S, D>>{});
+            }
             if (job.kernel == SmallKernel::pixels)
                 return visit(Of<PixelsUnit<Op, Careful, S, D>>{});
             // (bits of 16-bit floats would be turned where they are kept)
