@@ -87,8 +87,7 @@ class Forward {
         }
         for (int g = 0; g < plan.grid_count(); ++g) {
             bytes_ += element_count(in.y[g]) * item_size(kind_.y_dtype);
-            if (indexed)
-                bytes_ += element_count(in.winners[g]) * winner_bytes(kind_.winners);
+            if (indexed) bytes_ += element_count(in.winners[g]) * winner_bytes(kind_.winners);
             if (!directly(plan.form(g), choice) || wins_large(rows_job(in, choice, g)))
                 add_rows(in, choice, g);
             else

@@ -28,8 +28,8 @@ std::int64_t padded_bytes(std::int64_t count, std::int64_t item_bytes) {
     return item_bytes == 0 ? 0 : (count * item_bytes + 127) / 64 * 64;
 }
 
-// Elements that kernels other than the direct and the rows kernel can read and write: the accumulator's, 16-bit
-// floats, small integers whose means are floats.
+// Elements that kernels other than the direct and the rows kernel can read and write: the
+// accumulator's, 16-bit floats, small integers whose means are floats.
 bool simple_dtypes(Dtype x, Dtype y, bool divide) {
     if (is_sixteen_bit_float(x) || x == Dtype::float32 || x == Dtype::float64) return x == y;
     if (x == y) return x == Dtype::int16 || x == Dtype::uint8 || x == Dtype::boolean;
@@ -41,10 +41,9 @@ namespace {
 // Winners side by side, of floats as wide as what they are compared in.
 bool simple_winners(WinnerForm winners, const Layout& layout, Dtype x) {
     const std::int64_t item = winner_bytes(winners);
-    return winners == WinnerForm::none ||
-           ((x == Dtype::float32 || x == Dtype::float64) &&
-            layout.i_axis[2] == layout.lanes * item &&
-            (layout.lanes == 1 || layout.i_lane == item));
+    return winners == WinnerForm::none || ((x == Dtype::float32 || x == Dtype::float64) &&
+                                           layout.i_axis[2] == layout.lanes * item &&
+                                           (layout.lanes == 1 || layout.i_lane == item));
 }
 
 }  // namespace
@@ -64,13 +63,12 @@ bool suits_large(const RowsJob& job, const Choice& choice) {
     const bool dense = layout.lanes == 1 ? layout.x_axis[2] == x && layout.y_axis[2] == y
                                          : layout.x_lane == x && layout.y_lane == y;
     // (taps only where neighbouring cells of a window are neighbours)
-    const bool winners = job.winners == WinnerForm::none ||
-                         (simple_winners(job.winners, layout, job.x_dtype) &&
-                          layout.y_axis[2] == layout.lanes * y &&
-                          (job.winners != WinnerForm::tap8 || job.form->dense));
+    const bool winners =
+        job.winners == WinnerForm::none ||
+        (simple_winners(job.winners, layout, job.x_dtype) && layout.y_axis[2] == layout.lanes * y &&
+         (job.winners != WinnerForm::tap8 || job.form->dense));
     return slides && dense && !layout.gather && !job.lp && !job.patch_empty && !job.accumulate &&
-           winners && g.source_size[0] == 1 && g.output_size[0] == 1 &&
-           g.program[0].ring == 1 &&
+           winners && g.source_size[0] == 1 && g.output_size[0] == 1 && g.program[0].ring == 1 &&
            (g.program[1].two_stack || g.program[1].tallest <= most_large_rows) &&
            simple_dtypes(job.x_dtype, job.y_dtype, job.divide == Divide::result) &&
            kernels().large[choice.row()][choice.column()] != nullptr;
@@ -298,7 +296,8 @@ bool planes_run_on(const DirectJob& job) {
 
 namespace {
 
-// Planes without a gap in their rows, of elements and windows that the kernels of dense planes know.
+// Planes without a gap in their rows, of elements and windows that the kernels of dense planes
+// know.
 bool dense_planes(const DirectJob& job) {
     const WindowForm& form = *job.form;
     const Layout& layout = job.layout;
@@ -306,8 +305,7 @@ bool dense_planes(const DirectJob& job) {
     return simple_dtypes(job.x_dtype, job.y_dtype, job.divide) && form.size[2] <= widest_row &&
            form.taps[1] <= most_dense_taps && form.taps[2] <= most_dense_taps &&
            layout.lanes == 1 && layout.batch_rank <= 1 && layout.x_axis[2] == x &&
-           layout.y_axis[2] == y &&
-           (form.size[1] == 1 || layout.x_axis[1] == form.size[2] * x) &&
+           layout.y_axis[2] == y && (form.size[1] == 1 || layout.x_axis[1] == form.size[2] * x) &&
            (form.count[1] == 1 || layout.y_axis[1] == form.count[2] * y);
 }
 

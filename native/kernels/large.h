@@ -9,8 +9,8 @@
 // over whole vectors that may run over the end of their row.
 //
 // Cost per vector of outputs: a load and a store for the reading, about 2 log4(kw) loads and joins
-// along rows, three joins downwards. NaN are looked for as rows are read: a unit that has one is
-// left to the rows kernel.
+// along rows, three joins downwards; twice the loads and stores with winners (see pairs.h). NaN are
+// looked for as rows are read: a unit that has one is left to the rows kernel.
 #pragma once
 
 #include "elements.h"
@@ -130,9 +130,9 @@ template <class Elementary, class S, class D> class LargeUnit {
         }
     }
 
-    // Of the cells that are read at once, seen from the first one's row. Padding left of the map has
-    // the number of the first cell that its windows really see: where all is the identity, that is
-    // the winner, and padding comes first.
+    // Of the cells that are read at once, seen from the first one's row. Padding left of the map
+    // has the number of the first cell that its windows really see: where all is the identity, that
+    // is the winner, and padding comes first.
     void number_cells() {
         const std::int64_t n = place_.lanes, step = g_.row.dilation;
         row_apart_ = job_.winners == WinnerForm::tap8 ? g_.row.kernel : g_.row.source_size;
@@ -161,8 +161,7 @@ template <class Elementary, class S, class D> class LargeUnit {
         const std::int64_t rows = (g_.source_size[1] - base_ + rows_.step - 1) / rows_.step;
         while (made_ < to) {
             const std::int64_t count = smaller(at_once_ - made_ % at_once_, rows - made_);
-            const bool slides =
-                Op::indexed || g_.row.kernel > 1 || to_ - from_ < source_columns_;
+            const bool slides = Op::indexed || g_.row.kernel > 1 || to_ - from_ < source_columns_;
             const Row target = slides ? levels_[0] : reduced(made_);
             for (std::int64_t r = 0; r < count; ++r)
                 read_row(target.v + r * pitch_, base_ + (made_ + r) * rows_.step);
@@ -385,11 +384,14 @@ template <class Elementary, class S, class D> class LargeUnit {
         }
         if constexpr (Op::indexed) {
             I* const won = won_;
-            write_row(row, [&](std::int64_t n) POOLWISE_INLINE {
-                const Register all = at(n);
-                store_vector(won + n, all.cell);
-                return all.value;
-            }, Keep{});
+            write_row(
+                row,
+                [&](std::int64_t n) POOLWISE_INLINE {
+                    const Register all = at(n);
+                    store_vector(won + n, all.cell);
+                    return all.value;
+                },
+                Keep{});
             write_winners(row);
         } else {
             write_row(row, at, Keep{});
@@ -397,8 +399,8 @@ template <class Elementary, class S, class D> class LargeUnit {
     }
     // The cells that won an output row, as places in the plane or as taps of their windows.
     POOLWISE_APART void write_winners(std::int64_t row) const {
-        char* const out = place_.indices[0] + row * job_.layout.i_axis[1] +
-                          column_ * job_.layout.i_axis[2];
+        char* const out =
+            place_.indices[0] + row * job_.layout.i_axis[1] + column_ * job_.layout.i_axis[2];
         if (job_.winners == WinnerForm::index64)
             write_places(reinterpret_cast<std::int64_t*>(out), won_, length_, job_.past_caches);
         else if (job_.winners == WinnerForm::tap8)

@@ -29,8 +29,7 @@ template <class Elementary, class Careful, class S, class D> class NarrowUnit {
     static constexpr bool possible = vector_bytes >= 32 && sizeof(T) >= 4;
     static bool suits(const DirectJob& job) {
         const WindowForm& form = *job.form;
-        return form.size[2] <= lanes &&
-               form.count[1] * form.count[2] < form.size[1] * form.size[2];
+        return form.size[2] <= lanes && form.count[1] * form.count[2] < form.size[1] * form.size[2];
     }
 
     NarrowUnit(const DirectJob& job, std::int64_t unit, char* scratch)
@@ -136,7 +135,8 @@ template <class Elementary, class Careful, class S, class D> class NarrowUnit {
                     all = Op::template join<false>(all, __builtin_shuffle(row, closed, order[t]));
                 };
                 if constexpr (Columns > 0)
-                    each_width<1, Columns>([&](auto t) POOLWISE_INLINE { join(decltype(t)::value); });
+                    each_width<1, Columns>([&](auto t)
+                                               POOLWISE_INLINE { join(decltype(t)::value); });
                 else
                     for (int t = 1; t < f_.taps[2]; ++t) join(t);
                 return all;

@@ -17,9 +17,7 @@ template <class T> struct ValueRow {
     typedef Vec<T> Register;
     T* v = nullptr;
     ValueRow at(std::int64_t n) const { return {v + n}; }
-    POOLWISE_INLINE inline Register get(std::int64_t n) const {
-        return load_vector<Vec<T>>(v + n);
-    }
+    POOLWISE_INLINE inline Register get(std::int64_t n) const { return load_vector<Vec<T>>(v + n); }
     POOLWISE_INLINE inline void put(std::int64_t n, Register all) const {
         store_vector(v + n, all);
     }

@@ -40,7 +40,8 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
         fill_scratch();
         make_planes();
         if (job_.past_caches) drain_streams();
-        if (Op::watched && any_lane(seen_)) DirectUnit<Careful>(job_, unit_, scratch_).run_exactly();
+        if (Op::watched && any_lane(seen_))
+            DirectUnit<Careful>(job_, unit_, scratch_).run_exactly();
     }
 
     static std::int64_t scratch_bytes(const DirectJob& job) {

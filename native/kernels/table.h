@@ -110,8 +110,8 @@ struct SegmentsJob {
 // Cells that the sheet kernel holds of small planes.
 inline constexpr std::int64_t small_cells = 768;
 
-// Which of the kernels of small windows serves a job: dense planes, small ones several at once, dense
-// volumes, channels that are joined where they lie; or anything at all.
+// Which of the kernels of small windows serves a job: dense planes, small ones several at once,
+// dense volumes, channels that are joined where they lie; or anything at all.
 enum class SmallKernel : std::uint8_t { tile, sheet, volume, pixels, direct };
 
 // Small sliding windows. A unit is a run of plane groups, a lane block, a column tile and a band of

@@ -169,8 +169,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         at.y = reinterpret_cast<D*>(job_.y + offset(layout.y_batch));
         if constexpr (Op::indexed) at.winners = job_.indices + offset(layout.i_batch);
         const std::int64_t before = f_.pad[2], behind = row_cells_ - before - width_;
-        const std::int64_t cells = height_ * width_,
-                           ahead = job_.planes_run_on ? plane * cells : 0,
+        const std::int64_t cells = height_ * width_, ahead = job_.planes_run_on ? plane * cells : 0,
                            after = job_.planes_run_on ? (job_.groups - plane - 1) * cells : 0;
         const auto rows = [&](std::int64_t missing) {
             return missing > 0 ? (missing + width_ - 1) / width_ : 0;
@@ -225,8 +224,8 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         if (gathers) write_gathered(out, count);
         if constexpr (Op::indexed) write_winners(plane, o, count);
     }
-    // Sums are divided by factors_, or multiplied: returns whether it is the one. (Two kinds of walks
-    // are enough.)
+    // Sums are divided by factors_, or multiplied: returns whether it is the one. (Two kinds of
+    // walks are enough.)
     bool finish(std::int64_t o) {
         const std::int64_t row = !job_.divide || job_.divisor_override ? 0 : job_.divisors[1][o];
         if (row == finished_) return over_;
@@ -262,8 +261,8 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         // Tiles that gates are needed for come first and last.
         std::int64_t begin = 0, end = tiles_;
         while (begin < end && first_cell<Stride>(begin) < 0) ++begin;
-        while (begin < end && first_cell<Stride>(end - 1) + (lanes - 1) * Stride + f_.taps[2] >
-                                  width_)
+        while (begin < end &&
+               first_cell<Stride>(end - 1) + (lanes - 1) * Stride + f_.taps[2] > width_)
             --end;
         const bool apart = Square ? Kernel <= Stride : f_.taps[1] <= f_.stride[1];
         if constexpr (!Square || Kernel <= Stride) {
@@ -295,12 +294,11 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         const std::int64_t first = f_.first[1][walk.o],
                            last = f_.first[1][walk.end - 1] + f_.taps[1];
         const std::int64_t cell = larger<std::int64_t>(0, width_ - lanes);
-        for (std::int64_t h = first; h < last; ++h)
-            seen_(Op::load(row_of(walk.plane, h) + cell));
+        for (std::int64_t h = first; h < last; ++h) seen_(Op::load(row_of(walk.plane, h) + cell));
     }
 
-    // What shuts out the taps of a group that lie beyond the row for windows from q on; null if none
-    // does.
+    // What shuts out the taps of a group that lie beyond the row for windows from q on; null if
+    // none does.
     template <int Stride> const T* gate_of(int group, std::int64_t q) const {
         const std::int64_t first = (q + group) * Stride - f_.pad[2],
                            last = first + lanes * Stride - 1;
@@ -358,9 +356,8 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         for (std::int64_t o = walk.o; o < walk.end; ++o, h += stride) {
             each_row<Kept, Taps>(kept, taps, reduce_row);
             Register all = held[taps - 1];
-            each_row<1, Taps>(1, taps, [&](int k) POOLWISE_INLINE {
-                all = Op::joined(held[taps - 1 - k], all);
-            });
+            each_row<1, Taps>(
+                1, taps, [&](int k) POOLWISE_INLINE { all = Op::joined(held[taps - 1 - k], all); });
             out.template put<Stride>(all, q, tile.column, h, after);
             out.next_row();
             each_row<0, Kept>(0, kept, [&](int k) POOLWISE_INLINE { held[k] = held[k + stride]; });
@@ -387,8 +384,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
             // (one after the other, whatever number of rows: what lies side by side comes sooner)
             const char* soon = reinterpret_cast<const char*>(plane.x + h * width_) + read_ahead;
             for (std::int64_t t = first; t < last; ++t) {
-                const std::int64_t q =
-                    larger<std::int64_t>(0, smaller(t * lanes, columns - lanes));
+                const std::int64_t q = larger<std::int64_t>(0, smaller(t * lanes, columns - lanes));
                 const Tile<Stride, Edge> tile(*this, q);
                 Register all{};
                 each_row<0, Taps>(0, taps, [&](int k) POOLWISE_INLINE {
@@ -443,8 +439,8 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
 
     // The tile's windows along a row, the first of which begins at `at`.
     template <int Kernel, int Stride, bool Edge>
-    POOLWISE_INLINE Register reduce(const S* at, std::int64_t row,
-                                    const Tile<Stride, Edge>& tile, Suspects<Op>& seen) const {
+    POOLWISE_INLINE Register reduce(const S* at, std::int64_t row, const Tile<Stride, Edge>& tile,
+                                    Suspects<Op>& seen) const {
         const int taps = Kernel ? Kernel : static_cast<int>(f_.taps[2]);
         Register all{};
         for (int t = 0; t < taps; t += Stride) {
@@ -455,12 +451,10 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
             all = t == 0 ? begun<Stride, Edge>(first, tile.first_tap)
                          : Op::joined(all, numbered(first, t));
             if constexpr (Stride > 1) {
-                if (t + 1 < taps)
-                    all = Op::joined(all, numbered(cells.template phase<1>(), t + 1));
+                if (t + 1 < taps) all = Op::joined(all, numbered(cells.template phase<1>(), t + 1));
             }
             if constexpr (Stride > 2) {
-                if (t + 2 < taps)
-                    all = Op::joined(all, numbered(cells.template phase<2>(), t + 2));
+                if (t + 2 < taps) all = Op::joined(all, numbered(cells.template phase<2>(), t + 2));
             }
         }
         // (a row above the plane stands for its first one)
@@ -492,9 +486,8 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         using E = typename LaneInteger<sizeof(D)>::Type;
         const E* const from = reinterpret_cast<const E*>(gathered_);
         write_run<AsItIs<E>>(reinterpret_cast<E*>(out), count, job_.past_caches, false,
-                             [&](std::int64_t n) POOLWISE_INLINE {
-                                 return load_vector<Vec<E>>(from + n);
-                             });
+                             [&](std::int64_t n)
+                                 POOLWISE_INLINE { return load_vector<Vec<E>>(from + n); });
     }
     POOLWISE_APART void write_winners(const Plane& plane, std::int64_t o,
                                       std::int64_t count) const {
