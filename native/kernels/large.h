@@ -15,6 +15,7 @@
 
 #include "elements.h"
 #include "pairs.h"
+#include "shifts.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -61,6 +62,7 @@ template <class Elementary, class S, class D> class LargeUnit {
             else if constexpr (!Op::watched)  // (maxima of no cells are the rows kernel's)
                 write(w.out, [](std::int64_t) POOLWISE_INLINE { return V{} + Op::identity; });
         }
+        if constexpr (Op::indexed) write_winners();
         if (job_.past_caches) drain_streams();
         if constexpr (Op::watched) return !any_lane(seen_.lanes);
         return true;
@@ -75,9 +77,11 @@ template <class Elementary, class S, class D> class LargeUnit {
   private:
     static constexpr std::int64_t run_elements = 512, most_rows_at_once = 8;
     static constexpr int most_levels = 16;
-    static constexpr int most_direct = 7;         // cells joined without levels
-    static constexpr int most_terms = 9;          // joined in one pass
-    static constexpr std::int64_t slack = lanes;  // what passes run over the end
+    static constexpr std::int64_t won_at_once = 1024;  // cells of short rows
+    static constexpr int most_direct = 7;                   // cells joined without levels
+    static constexpr int most_terms = 9;                    // joined in one pass
+    static constexpr std::int64_t slack = lanes;            // what passes run over the end
+    static constexpr std::int64_t looks_ahead = 6 * lanes;  // ... of what was read
 
     POOLWISE_APART void take_scratch() {
         const std::int64_t n = place_.lanes;
@@ -96,7 +100,7 @@ template <class Elementary, class S, class D> class LargeUnit {
         reduced_ = take_row(ring_ * pitch_ + slack);
         for (Row& buffer : prefix_buffers_) buffer = take_row(length_ + slack);
         if constexpr (Op::indexed) {
-            won_ = arena_.template take<I>(length_ + slack);
+            won_ = arena_.template take<I>(rows_won_at_once() * length_ + slack);
             first_ = arena_.template take<I>(length_ + slack);
         }
         if (divides && job_.divide != Divide::nothing)
@@ -106,9 +110,9 @@ template <class Elementary, class S, class D> class LargeUnit {
     // levels_[l] has the reductions of 4^l cells.
     void take_levels() {
         std::int64_t reach = 1;
-        levels_[0] = take_row(at_once_ * pitch_ + slack);
+        levels_[0] = take_row(at_once_ * pitch_ + looks_ahead);
         for (level_count_ = 1; 4 * reach < g_.row.kernel && g_.row.kernel > most_direct; reach *= 4)
-            levels_[level_count_++] = take_row(at_once_ * pitch_ + slack);
+            levels_[level_count_++] = take_row(at_once_ * pitch_ + looks_ahead);
     }
     Row take_row(std::int64_t count) {
         Row row;
@@ -118,7 +122,8 @@ template <class Elementary, class S, class D> class LargeUnit {
     }
 
     POOLWISE_APART void fill_scratch() {
-        for (std::int64_t n = 0; n < at_once_ * pitch_ + slack; ++n) levels_[0].v[n] = Op::identity;
+        for (std::int64_t n = 0; n < at_once_ * pitch_ + looks_ahead; ++n)
+            levels_[0].v[n] = Op::identity;
         if constexpr (Op::indexed) number_cells();
         if constexpr (divides) {
             if (job_.divide == Divide::result)
@@ -136,15 +141,18 @@ template <class Elementary, class S, class D> class LargeUnit {
     void number_cells() {
         const std::int64_t n = place_.lanes, step = g_.row.dilation;
         row_apart_ = job_.winners == WinnerForm::tap8 ? g_.row.kernel : g_.row.source_size;
-        for (std::int64_t r = 0; r < at_once_; ++r)
-            for (std::int64_t i = 0; i < pitch_; ++i) {
-                const std::int64_t w = low_ + i / n;
-                const std::int64_t inside = w < 0 ? w + (step - 1 - w) / step * step : w;
-                levels_[0].cell[r * pitch_ + i] =
-                    static_cast<I>(r * rows_.step * row_apart_ + inside);
-            }
-        for (std::int64_t i = 0; i < slack; ++i) levels_[0].cell[at_once_ * pitch_ + i] = 0;
-        for (std::int64_t i = 0; i < length_; ++i) first_[i] = static_cast<I>(low_ + i / n);
+        I* cell = levels_[0].cell;
+        for (std::int64_t c = 0; c * n < pitch_; ++c) {
+            const std::int64_t w = low_ + c;
+            const auto inside = static_cast<I>(w < 0 ? w + (step - 1 - w) / step * step : w);
+            for (std::int64_t i = c * n; i < smaller((c + 1) * n, pitch_); ++i) cell[i] = inside;
+            for (std::int64_t i = c * n; i < smaller((c + 1) * n, length_); ++i)
+                first_[i] = static_cast<I>(w);
+        }
+        for (std::int64_t r = 1; r < at_once_; ++r)
+            for (std::int64_t i = 0; i < pitch_; ++i)
+                cell[r * pitch_ + i] = cell[i] + static_cast<I>(r * rows_.step * row_apart_);
+        for (std::int64_t i = 0; i < looks_ahead; ++i) cell[at_once_ * pitch_ + i] = 0;
     }
 
     // ---- along rows
@@ -176,12 +184,18 @@ template <class Elementary, class S, class D> class LargeUnit {
         const char* at = place_.x[0] + h * job_.layout.x_axis[1] + from_ * apart;
         const std::int64_t n = place_.lanes, count = (to_ - from_) * n;
         target += (from_ - low_) * n;
-        if (apart == n * static_cast<std::int64_t>(sizeof(S))) {
-            read_run(target, reinterpret_cast<const S*>(at), count);
-        } else {
+        if (apart != n * static_cast<std::int64_t>(sizeof(S))) {
             for (std::int64_t c = 0; c < to_ - from_; ++c)
                 read_run(target + c * n, reinterpret_cast<const S*>(at + c * apart), n);
+            return divide_source(target, h, count);
         }
+        if constexpr (shifts<T>) {
+            if (count >= lanes) return read_lines(target, reinterpret_cast<const S*>(at), count, h);
+        }
+        read_run(target, reinterpret_cast<const S*>(at), count);
+        divide_source(target, h, count);
+    }
+    void divide_source(T* target, std::int64_t h, std::int64_t count) const {
         if constexpr (divides) {  // (what lies behind the row is zeros, or read later)
             if (job_.divide == Divide::source)
                 divider_.with(0, h, [&](const auto& after) {
@@ -189,6 +203,41 @@ template <class Elementary, class S, class D> class LargeUnit {
                         store_vector(target + i, after(load_vector<V>(target + i), i));
                 });
         }
+    }
+    // The same onto whole lines, with identities beside the row's ends.
+    void read_lines(T* target, const S* source, std::int64_t count, std::int64_t h) {
+        if constexpr (divides) {
+            if (job_.divide == Divide::source)
+                return divider_.with(
+                    0, h, [&](const auto& after) { read_lines(target, source, count, after); });
+        }
+        read_lines(target, source, count, Keep{});
+    }
+    template <class After>
+    void read_lines(T* target, const S* source, std::int64_t count, const After& after) {
+        Suspects<Op> seen;
+        const auto read = [&](std::int64_t n) POOLWISE_INLINE {
+            const V v = Op::load(source + n);
+            seen(v);
+            return after(v, n);
+        };
+        const std::int64_t before = beyond_line(target);
+        store_vector(target - before,
+                     shifted<T>(V{} + Op::identity, read(0), shift_of<T>(lanes - before)));
+        std::int64_t n = lanes - before;
+        for (; n + 2 * lanes <= count; n += 2 * lanes) {
+            ask_for<0>(reinterpret_cast<const char*>(source + n) + read_ahead,
+                       2 * lanes * sizeof(S));
+            const V first = read(n), second = read(n + lanes);
+            store_vector(target + n, first);
+            store_vector(target + n + lanes, second);
+        }
+        for (; n + lanes <= count; n += lanes) store_vector(target + n, read(n));
+        const std::int64_t rest = count - n;
+        if (rest > 0)
+            store_vector(target + n, shifted<T>(read(count - lanes), V{} + Op::identity,
+                                                shift_of<T>(lanes - rest)));
+        seen_.lanes |= seen.lanes;
     }
     // Exactly `count` elements: identities may lie behind them, or the end of the array.
     void read_run(T* target, const S* source, std::int64_t count) {
@@ -222,6 +271,10 @@ template <class Elementary, class S, class D> class LargeUnit {
 
     // target[n] = the window that begins at n of what was read, for n < count.
     POOLWISE_APART void slide(Row target, std::int64_t count) {
+        if constexpr (shifts<T> && (Op::watched || Op::indexed)) {
+            if (shift_ == 1 && doubles_up<T>(g_.row.kernel))
+                return double_up<Op>(target, levels_[0], g_.row.kernel, count, first_cell());
+        }
         Row terms[most_levels * 3 + 1];
         const std::int64_t kernel = g_.row.kernel;
         int how_many = 0;
@@ -260,9 +313,10 @@ template <class Elementary, class S, class D> class LargeUnit {
             held = 0;
         } while (done < how_many);
     }
+    // What has been read at once begins with this one.
+    I first_cell() const { return static_cast<I>((base_ + made_ * rows_.step) * row_apart_); }
     void join_some(Row target, const Row* terms, int how_many, std::int64_t count) const {
-        // What has been read at once begins in this row.
-        const auto from = static_cast<I>((base_ + made_ * rows_.step) * row_apart_);
+        const I from = first_cell();
         switch (how_many) {
             case 1: return join_fixed<1, Op::indexed>(target, terms, count, from);
             case 2: return join_fixed<2, Op::indexed>(target, terms, count, from);
@@ -280,6 +334,11 @@ template <class Elementary, class S, class D> class LargeUnit {
     template <int Count, bool Counts = false>
     POOLWISE_APART static void join_fixed(Row target, const Row* terms, std::int64_t count,
                                           I from = 0) {
+        if constexpr (shifts<T> && (Count <= 4 || !Op::indexed)) {
+            bool beyond = false;
+            for (int t = 0; t < Count; ++t) beyond = beyond || beyond_line(terms[t].v) != 0;
+            if (beyond) return join_shifted<Op, Count, Counts>(target, terms, count, from);
+        }
         Row term[Count];
         for (int t = 0; t < Count; ++t) term[t] = terms[t];
         const auto block = [&](auto width, std::int64_t n) POOLWISE_INLINE {
@@ -383,7 +442,9 @@ template <class Elementary, class S, class D> class LargeUnit {
                 return divider_.with(0, row, [&](const auto& after) { write_row(row, at, after); });
         }
         if constexpr (Op::indexed) {
-            I* const won = won_;
+            if (rows_won_ == rows_won_at_once() || row != first_won_ + rows_won_) write_winners();
+            if (rows_won_ == 0) first_won_ = row;
+            I* const won = won_ + rows_won_++ * length_;
             write_row(
                 row,
                 [&](std::int64_t n) POOLWISE_INLINE {
@@ -392,25 +453,32 @@ template <class Elementary, class S, class D> class LargeUnit {
                     return all.value;
                 },
                 Keep{});
-            write_winners(row);
         } else {
             write_row(row, at, Keep{});
         }
     }
-    // The cells that won an output row, as places in the plane or as taps of their windows.
-    POOLWISE_APART void write_winners(std::int64_t row) const {
-        char* const out =
-            place_.indices[0] + row * job_.layout.i_axis[1] + column_ * job_.layout.i_axis[2];
-        if (job_.winners == WinnerForm::index64)
-            write_places(reinterpret_cast<std::int64_t*>(out), won_, length_, job_.past_caches);
-        else if (job_.winners == WinnerForm::tap8)
-            write_taps(reinterpret_cast<std::uint8_t*>(out),
-                       static_cast<I>(job_.form->first[1][row] * row_apart_));
-        else
-            winner_storer<I>(job_.winners).run(won_, length_, out, winner_bytes(job_.winners));
+    // The cells that won output rows, several at once where they lie behind each other: as places
+    // in the plane, or as taps of their windows.
+    std::int64_t rows_won_at_once() const {
+        const bool go_on = job_.layout.i_axis[1] == length_ * winner_bytes(job_.winners);
+        return go_on ? larger<std::int64_t>(1, won_at_once / length_) : 1;
     }
-    POOLWISE_APART void write_taps(std::uint8_t* out, I from) const {
-        const I *const won = won_, *const first = first_;
+    POOLWISE_APART void write_winners() {
+        char* const out = place_.indices[0] + first_won_ * job_.layout.i_axis[1] +
+                          column_ * job_.layout.i_axis[2];
+        const std::int64_t count = rows_won_ * length_;
+        if (job_.winners == WinnerForm::index64)
+            write_places(reinterpret_cast<std::int64_t*>(out), won_, count, job_.past_caches);
+        else if (job_.winners == WinnerForm::tap8)
+            for (std::int64_t r = 0; r < rows_won_; ++r)
+                write_taps(reinterpret_cast<std::uint8_t*>(out) + r * length_, won_ + r * length_,
+                           static_cast<I>(job_.form->first[1][first_won_ + r] * row_apart_));
+        else
+            winner_storer<I>(job_.winners).run(won_, count, out, winner_bytes(job_.winners));
+        rows_won_ = 0;
+    }
+    POOLWISE_APART void write_taps(std::uint8_t* out, const I* won, I from) const {
+        const I* const first = first_;
         POOLWISE_LANES
         for (std::int64_t n = 0; n < length_; ++n)
             out[n] = static_cast<std::uint8_t>(won[n] - first[n] - from);
@@ -449,6 +517,7 @@ template <class Elementary, class S, class D> class LargeUnit {
     // written, and the columns that its windows begin at.
     std::int64_t row_apart_ = 0;
     I *won_ = nullptr, *first_ = nullptr;
+    std::int64_t first_won_ = 0, rows_won_ = 0;  // not yet written
 };
 
 template <class Op> bool large_unit(const RowsJob& job, std::int64_t unit, char* scratch) {

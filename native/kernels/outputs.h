@@ -80,5 +80,15 @@ POOLWISE_INLINE inline std::int64_t write_run(D* out, std::int64_t count, bool p
     return 0;
 }
 
+// out[0, count) = from[0, count), which a vector more may be read of.
+template <class D>
+POOLWISE_APART void write_as_it_is(D* out, const D* from, std::int64_t count, bool past_caches) {
+    using E = typename LaneInteger<sizeof(D)>::Type;
+    write_run<AsItIs<E>>(reinterpret_cast<E*>(out), count, past_caches, false,
+                         [&](std::int64_t n) POOLWISE_INLINE {
+                             return load_vector<Vec<E>>(reinterpret_cast<const E*>(from) + n);
+                         });
+}
+
 }  // namespace
 }  // namespace poolwise::POOLWISE_ISA

@@ -221,7 +221,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         else
             make_walk(walk, Keep{});
         const std::int64_t count = (end - o) * columns_;
-        if (gathers) write_gathered(out, count);
+        if (gathers) write_as_it_is(out, gathered_, count, job_.past_caches);
         if constexpr (Op::indexed) write_winners(plane, o, count);
     }
     // Sums are divided by factors_, or multiplied: returns whether it is the one. (Two kinds of
@@ -482,13 +482,6 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
 
     // ---- what was gathered, on its way to memory
 
-    POOLWISE_APART void write_gathered(D* out, std::int64_t count) const {
-        using E = typename LaneInteger<sizeof(D)>::Type;
-        const E* const from = reinterpret_cast<const E*>(gathered_);
-        write_run<AsItIs<E>>(reinterpret_cast<E*>(out), count, job_.past_caches, false,
-                             [&](std::int64_t n)
-                                 POOLWISE_INLINE { return load_vector<Vec<E>>(from + n); });
-    }
     POOLWISE_APART void write_winners(const Plane& plane, std::int64_t o,
                                       std::int64_t count) const {
         char* const out = plane.winners + o * columns_ * winner_bytes(job_.winners);
