@@ -8,6 +8,7 @@
 #include <memory>
 #include <new>
 
+#include "caches.h"
 #include "choose.h"
 #include "core.h"
 #include "dispatch.h"
@@ -116,6 +117,7 @@ Status add_bins(const Plan& plan, const ArrayView& dx, Dtype dx_dtype, const Arr
     job.dy_dtype = dy_dtype;
     job.divide = reducer.kind == ReducerKind::mean;
     job.divisor_override = reducer.divisor;
+    job.past_caches = past_caches(bytes);
     cut_bins(job, wide);
     return run_batches({bins_batch(job, wide)}, bytes);
 }
@@ -150,9 +152,11 @@ Status add_windows(const Plan& plan, const ArrayView& dx, Dtype dx_dtype, const 
     for (int g = 0; g < plan.grid_count(); ++g) {
         const Choice choice = sums_choice(dy_dtype);
         RowsJob job = sums_job(plan, g, dx, dx_dtype, dy[g], dy_dtype, axes, reducer);
+        const std::int64_t written = element_count(dx) * item_size(dx_dtype);
+        job.past_caches = plan.grid_count() == 1 &&
+                          past_caches(written + element_count(dy[g]) * item_size(dy_dtype));
         cut_rows(job, choice, 1);
-        const Status status =
-            run_batches({rows_batch(job, choice)}, element_count(dx) * item_size(dx_dtype));
+        const Status status = run_batches({rows_batch(job, choice)}, written);
         if (status != Status::ok) return status;
     }
     return Status::ok;

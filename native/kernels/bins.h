@@ -6,7 +6,7 @@
 // row-major.
 #pragma once
 
-#include "operations.h"
+#include "outputs.h"
 #include "place.h"
 
 namespace poolwise::POOLWISE_ISA {
@@ -29,6 +29,19 @@ template <class T> class BinsUnit {
 
     void run() {
         take_scratch();
+        write_planes();
+        if (job_.past_caches) drain_streams();
+    }
+
+    static std::int64_t scratch_bytes(const BinsJob& job) {
+        char* const base = reinterpret_cast<char*>(64);
+        BinsUnit unit(job, 0, base);
+        unit.take_scratch();
+        return unit.arena_.next - base;
+    }
+
+  private:
+    void write_planes() {
         const Layout& layout = layout_;
         const std::int64_t bytes = sizeof(T), width = job_.axes[2].size;
         dense_ = storer_.in_place && layout.x_axis[2] == lanes_ * bytes &&
@@ -42,14 +55,6 @@ template <class T> class BinsUnit {
         for (std::int64_t plane = first_plane_; plane < last_plane_; ++plane) make_plane(plane);
     }
 
-    static std::int64_t scratch_bytes(const BinsJob& job) {
-        char* const base = reinterpret_cast<char*>(64);
-        BinsUnit unit(job, 0, base);
-        unit.take_scratch();
-        return unit.arena_.next - base;
-    }
-
-  private:
     void take_scratch() {
         dy_ = arena_.template take<const char*>(job_.target_count);
         std::int64_t most = 1;
@@ -157,7 +162,7 @@ template <class T> class BinsUnit {
         if (runs_) return fill(reinterpret_cast<T*>(at), segments_[0], (h1 - h0) * width);
         for (std::int64_t h = h0; h < h1; ++h, at += layout_.x_axis[1]) {
             if (dense_)
-                copy_run(reinterpret_cast<T*>(at), line_, width * lanes_);
+                write_as_it_is(reinterpret_cast<T*>(at), line_, width * lanes_, job_.past_caches);
             else if (lanes_ == 1)
                 storer_.run(line_, width, at, layout_.x_axis[2]);
             else
@@ -167,17 +172,10 @@ template <class T> class BinsUnit {
         }
     }
 
-    static void fill(T* at, T value, std::int64_t count) {
-        using V = Vec<T>;
-        constexpr int lanes = vector_lanes<T>;
-        if (count < lanes) {
-            for (std::int64_t n = 0; n < count; ++n) at[n] = value;
-            return;
-        }
-        const V all = V{} + value;
-        std::int64_t n = 0;
-        for (; n + lanes <= count; n += lanes) store_vector(at + n, all);
-        if (n < count) store_vector(at + count - lanes, all);
+    void fill(T* at, T value, std::int64_t count) const {
+        const Vec<T> all = Vec<T>{} + value;
+        write_run<AsItIs<T>>(at, count, job_.past_caches, false,
+                             [&](std::int64_t) POOLWISE_INLINE { return all; });
     }
 
     const BinsJob& job_;

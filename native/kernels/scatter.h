@@ -5,6 +5,7 @@
 // Within a plane windows are taken in row-major order all the same.
 #pragma once
 
+#include "outputs.h"
 #include "place.h"
 
 namespace poolwise::POOLWISE_ISA {
@@ -112,8 +113,12 @@ template <class T> class PlanesScatter {
                 for (std::int64_t h = 0; h < f.size[1]; ++h) {
                     const char* from = scratch_ + p * plane + (d + f.pad[0]) * slice +
                                        (h + f.pad[1]) * row + f.pad[2] * item;
-                    store_run<T, T>(reinterpret_cast<const T*>(from), f.size[2],
-                                    target(first + p) + d * to[0] + h * to[1], to[2]);
+                    char* const at = target(first + p) + d * to[0] + h * to[1];
+                    const T* const row_of = reinterpret_cast<const T*>(from);
+                    if (to[2] == item)
+                        write_as_it_is(reinterpret_cast<T*>(at), row_of, f.size[2], false);
+                    else
+                        store_run<T, T>(row_of, f.size[2], at, to[2]);
                 }
     }
 

@@ -84,6 +84,8 @@ POOLWISE_APART void add_pairs(T* out, const Share<T>* even, int evens, const Sha
                               int odds, std::int64_t count) {
     each_block<T, Slack>(count, [&](auto width, std::int64_t n) {
         constexpr int wide = decltype(width)::value, lanes = vector_lanes<T>;
+        ask_for<1>(reinterpret_cast<const char*>(out + 2 * n) + write_ahead,
+                   2 * wide * vector_bytes);
         Vec<T> first[wide], second[wide];
         add_up<Picked, wide, Even>(first, even, evens, n);
         add_up<Picked, wide, Odd>(second, odd, odds, n);

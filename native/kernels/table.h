@@ -179,7 +179,7 @@ struct BinsJob {
     int target_count = 0;
     char* dx = nullptr;
     Dtype dx_dtype, dy_dtype;
-    bool divide = false;
+    bool divide = false, past_caches = false;
     std::int64_t divisor_override = 0;
     std::int64_t planes_per_unit = 1, lane_blocks = 1, lane_block = 1, bands = 1, band = 1;
 };
