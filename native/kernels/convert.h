@@ -135,19 +135,15 @@ inline HalfBits narrow_halves(Vec<float> v) {
 #endif
 
 template <class T, class S> inline Vec<T> load_as(const S* at) {
-    constexpr int bytes = vector_lanes<T> * static_cast<int>(sizeof(S));
     if constexpr (same<T, S>) {
         return load_vector<Vec<T>>(at);
     } else if constexpr (same<S, Half>) {
         return widen_halves(at);
     } else if constexpr (same<S, Brain>) {
-        const auto bits =
-            load_vector<Vec<std::uint16_t, bytes>>(reinterpret_cast<const std::uint16_t*>(at));
-        const auto wide = __builtin_convertvector(bits, Vec<std::uint32_t>) << 16;
+        const auto wide = widened<std::uint32_t>(reinterpret_cast<const std::uint16_t*>(at)) << 16;
         return reinterpret_cast<const Vec<T>&>(wide);
     } else {
-        const auto v = load_vector<Vec<S, bytes>>(at);
-        return __builtin_convertvector(__builtin_convertvector(v, Vec<std::int32_t>), Vec<T>);
+        return __builtin_convertvector(widened<std::int32_t>(at), Vec<T>);
     }
 }
 // A vector of accumulators as elements of type D, rounded once: what is stored, as a vector.

@@ -483,13 +483,10 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
                            layout.i_axis[2] == lanes_ * 8 && (flat_ || layout.i_lane == 8);
         std::int64_t* const places =
             dense ? reinterpret_cast<std::int64_t*>(place_.indices[0] + offset) : wide_;
-        // (vectors: the compiler does not widen here by itself)
-        using Wide = Vec<std::int64_t>;
-        using Narrow = Vec<I, vector_lanes<std::int64_t>* static_cast<int>(sizeof(I))>;
         write_run<AsItIs<std::int64_t>>(
             places, length_, dense && job_.past_caches, false, [&](std::int64_t n) POOLWISE_INLINE {
-                return __builtin_convertvector(load_vector<Narrow>(cell + n), Wide) +
-                       (load_vector<Wide>(window + n) + first);
+                return widened<std::int64_t>(cell + n) +
+                       (load_vector<Vec<std::int64_t>>(window + n) + first);
             });
         if (!dense)
             store(winner_storer<std::int64_t>(job_.winners), wide_, place_.indices, offset,

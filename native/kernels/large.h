@@ -77,7 +77,7 @@ template <class Elementary, class S, class D> class LargeUnit {
   private:
     static constexpr std::int64_t run_elements = 512, most_rows_at_once = 8;
     static constexpr int most_levels = 16;
-    static constexpr std::int64_t won_at_once = 1024;  // cells of short rows
+    static constexpr std::int64_t won_at_once = 1024;       // cells of short rows
     static constexpr int most_direct = 7;                   // cells joined without levels
     static constexpr int most_terms = 9;                    // joined in one pass
     static constexpr std::int64_t slack = lanes;            // what passes run over the end

@@ -64,13 +64,9 @@ template <class T, bool Min> struct Joins<WinTaps<T, Min>> : PickTaps<T, Min> {
 template <class I>
 POOLWISE_APART void write_places(std::int64_t* out, const I* cells, std::int64_t count,
                                  bool past_caches) {
-    // (vectors: the compiler does not widen here by itself)
-    using Wide = Vec<std::int64_t>;
-    using Narrow = Vec<I, vector_lanes<std::int64_t>* static_cast<int>(sizeof(I))>;
     write_run<AsItIs<std::int64_t>>(
-        out, count, past_caches, false, [&](std::int64_t n) POOLWISE_INLINE {
-            return __builtin_convertvector(load_vector<Narrow>(cells + n), Wide);
-        });
+        out, count, past_caches, false,
+        [&](std::int64_t n) POOLWISE_INLINE { return widened<std::int64_t>(cells + n); });
 }
 
 }  // namespace

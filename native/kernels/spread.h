@@ -396,8 +396,7 @@ template <class T> class SpreadUnit : public GroupedUnit<SpreadUnit<T>, SpreadJo
             ask_for<0>(reinterpret_cast<const char*>(dy + n) + read_ahead, vector_bytes);
             ask_for<0>(reinterpret_cast<const char*>(winner + n) + read_ahead / 4, lanes);
             store_vector(to_dy + n, load_vector<Vec<T>>(dy + n));
-            const auto tap = __builtin_convertvector(
-                load_vector<Vec<std::uint8_t, static_cast<int>(lanes)>>(winner + n), Vec<I>);
+            const auto tap = widened<I>(winner + n);
             most = tap > most ? tap : most;
             store_vector(to_winner + n, tap);
         }

@@ -116,6 +116,54 @@ template <> struct LaneInteger<8> {
 };
 template <class T> using TapInt = typename LaneInteger<sizeof(T)>::Type;
 
+// A vector of integers from narrower ones (or as narrow), with the instruction there is for it:
+// compilers make it of several, or of bytes one by one.
+template <class To, class From> inline Vec<To> widened(const From* at) {
+    constexpr int lanes = vector_lanes<To>, bytes = lanes * static_cast<int>(sizeof(From));
+    const auto narrow = load_vector<Vec<From, bytes>>(at);
+    if constexpr (sizeof(To) == sizeof(From)) return reinterpret_cast<const Vec<To>&>(narrow);
+#if defined(__AVX2__)
+    typedef long long Words __attribute__((vector_size(16)));
+    constexpr bool is_signed = From(-1) < From(0);
+    constexpr int from = sizeof(From), to = sizeof(To);
+    [[maybe_unused]] const auto low = [&] {
+        Words words{};
+        __builtin_memcpy(&words, &narrow, bytes < 16 ? bytes : 16);
+        return words;
+    };
+#if defined(__AVX512F__)
+    if constexpr (from == 1 && to == 4 && !is_signed)
+        return reinterpret_cast<Vec<To>>(_mm512_cvtepu8_epi32(low()));
+    if constexpr (from == 1 && to == 8 && !is_signed)
+        return reinterpret_cast<Vec<To>>(_mm512_cvtepu8_epi64(low()));
+    if constexpr (from == 2 && to == 4) {
+        const auto half = reinterpret_cast<__m256i>(narrow);
+        return reinterpret_cast<Vec<To>>(is_signed ? _mm512_cvtepi16_epi32(half)
+                                                   : _mm512_cvtepu16_epi32(half));
+    }
+    if constexpr (from == 4 && to == 8 && is_signed)
+        return reinterpret_cast<Vec<To>>(_mm512_cvtepi32_epi64(reinterpret_cast<__m256i>(narrow)));
+#else
+    if constexpr (from == 1 && to == 4 && !is_signed)
+        return reinterpret_cast<Vec<To>>(_mm256_cvtepu8_epi32(low()));
+    if constexpr (from == 1 && to == 8 && !is_signed)
+        return reinterpret_cast<Vec<To>>(_mm256_cvtepu8_epi64(low()));
+    if constexpr (from == 2 && to == 4)
+        return reinterpret_cast<Vec<To>>(is_signed ? _mm256_cvtepi16_epi32(low())
+                                                   : _mm256_cvtepu16_epi32(low()));
+    if constexpr (from == 4 && to == 8 && is_signed)
+        return reinterpret_cast<Vec<To>>(_mm256_cvtepi32_epi64(low()));
+#endif
+#endif
+    if constexpr (sizeof(From) == 1) {
+        typedef typename LaneInteger<2>::Type Twice;
+        return __builtin_convertvector(__builtin_convertvector(narrow, Vec<Twice, 2 * bytes>),
+                                       Vec<To>);
+    } else {
+        return __builtin_convertvector(narrow, Vec<To>);
+    }
+}
+
 // target[0, n) = source[0, n), touching nothing beyond: the last vector overlaps the one before it,
 // and runs shorter than a vector take two overlapping halves. visit(vector) sees every element.
 template <int Bytes, class T, class Visit>
