@@ -16,7 +16,7 @@
 namespace poolwise::POOLWISE_ISA {
 namespace {
 
-template <class T> inline constexpr bool shifts = vector_bytes == 64 && sizeof(T) >= 4;
+template <class T> inline constexpr bool shifts = vector_bytes == 64 && sizeof(T) >= 2;
 
 // How far the register at `by` begins behind v's beginning, for every lane of shifted().
 template <class T> POOLWISE_INLINE inline Vec<TapInt<T>> shift_of(std::int64_t by) {
@@ -67,12 +67,10 @@ POOLWISE_APART void join_shifted(typename Op::Row target, const typename Op::Row
     }
 }
 
-// ---- maxima of `kernel` neighbours, most_lanes registers or less
-
-inline constexpr int most_shifted_lanes = 2, least_shifted_cells = 4;
+// ---- maxima of `kernel` neighbours
 
 template <class T> inline bool doubles_up(std::int64_t kernel) {
-    return kernel >= least_shifted_cells && kernel <= most_shifted_lanes * vector_lanes<T>;
+    return kernel >= 4 && kernel <= smaller<std::int64_t>(32, 2 * vector_lanes<T>);
 }
 template <class Op, int Levels>
 POOLWISE_APART void double_up(typename Op::Row target, typename Op::Row from, std::int64_t kernel,
