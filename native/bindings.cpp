@@ -133,10 +133,12 @@ std::shared_ptr<const Plan> make_plan(const nb::tuple& grids) {
 WinnerForm form_of(nb::handle indices) {
     if (indices.is_none() || nb::len(indices) == 0) return WinnerForm::none;
     const auto bytes = nb::cast<std::int64_t>(indices[0].attr("itemsize"));
-    return bytes == 1 ? WinnerForm::tap8 : WinnerForm::index64;
+    return bytes == 1 ? WinnerForm::tap8 : bytes == 4 ? WinnerForm::index32 : WinnerForm::index64;
 }
 Dtype dtype_of_winners(WinnerForm form) {
-    return form == WinnerForm::tap8 ? Dtype::uint8 : Dtype::int64;
+    return form == WinnerForm::tap8      ? Dtype::uint8
+           : form == WinnerForm::index32 ? Dtype::int32
+                                         : Dtype::int64;
 }
 
 void forward(const Plan& plan, nb::handle x, const char* x_dtype, nb::handle ys,

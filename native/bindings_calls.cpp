@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "bindings.h"
+#include "choose.h"
 #include "plan.h"
 
 namespace poolwise {
@@ -119,7 +120,7 @@ class ForwardCall {
                              at.data()};
         x_bytes_ = dtype_bytes[static_cast<int>(kind.x_dtype)];
         y_bytes_ = dtype_bytes[static_cast<int>(kind.y_dtype)];
-        winner_bytes_ = kind.winners == WinnerForm::tap8 ? 1 : 8;
+        winner_bytes_ = static_cast<int>(winner_bytes(kind.winners));
         call_ = std::make_unique<PreparedForward>(job, kind);
         raise(call_->status());
     }

@@ -56,6 +56,48 @@ struct WinnersUnit {
     }
 };
 
+// Rows of dx become zeros shortly before something is added to them, while they stay in a cache.
+class Zeros {
+  public:
+    explicit Zeros(const WinnersUnit& u) : u_(u) {
+        const bool several = u.job.dx_size[0] > 1;  // slices: their rows come more than once
+        if (!u.job.zero_first)
+            done_ = u.job.dx_size[1];
+        else if (several)
+            up_to(u.job.dx_size[1]);
+    }
+    Zeros(const Zeros&) = delete;
+    Zeros& operator=(const Zeros&) = delete;
+    ~Zeros() { up_to(u_.job.dx_size[1]); }
+
+    void up_to(std::int64_t row) {
+        for (; done_ < smaller(row, u_.job.dx_size[1]); ++done_)
+            for (std::int64_t d = 0; d < u_.job.dx_size[0]; ++d) clear(d, done_);
+    }
+
+  private:
+    POOLWISE_APART void clear(std::int64_t d, std::int64_t h) const {
+        const Layout& layout = u_.job.layout;
+        const std::int64_t lanes = u_.place.lanes, columns = u_.job.dx_size[2],
+                           item = size_of(u_.job.dtype);
+        char* const row =
+            const_cast<char*>(u_.place.x[0]) + d * layout.x_axis[0] + h * layout.x_axis[1];
+        const bool dense =
+            layout.x_axis[2] == lanes * item && (lanes == 1 || layout.x_lane == item);
+        if (dense) {
+            __builtin_memset(row, 0, static_cast<std::size_t>(columns * lanes * item));
+            return;
+        }
+        for (std::int64_t w = 0; w < columns; ++w)
+            for (std::int64_t l = 0; l < lanes; ++l)
+                __builtin_memset(row + w * layout.x_axis[2] + l * layout.x_lane, 0,
+                                 static_cast<std::size_t>(item));
+    }
+
+    const WinnersUnit& u_;
+    std::int64_t done_ = 0;
+};
+
 // Rows of indices that lie side by side are looked at in vectors.
 template <class I> bool in_range(const WinnersUnit& u, std::int64_t least, std::int64_t end) {
     const Layout& layout = u.job.layout;
@@ -123,8 +165,10 @@ template <class T> class TapScatter {
         while (first_whole_ < f_.count[2] && !covers(2, first_whole_)) ++first_whole_;
         last_whole_ = first_whole_;
         while (last_whole_ < f_.count[2] && covers(2, last_whole_)) ++last_whole_;
+        Zeros zeros(u_);
         for (std::int64_t d = 0; d < f_.count[0]; ++d)
             for (std::int64_t h = 0; h < f_.count[1]; ++h) {
+                zeros.up_to(f_.first[1][h] + (f_.taps[1] - 1) * f_.dilation[1] + 1);
                 const bool whole = covers(0, d) && covers(1, h);
                 const std::int64_t from = whole ? first_whole_ : f_.count[2],
                                    to = whole ? last_whole_ : f_.count[2];
@@ -167,7 +211,7 @@ template <class T> class TapScatter {
         const bool flat = lanes == 1 && layout.i_axis[2] == 1 && layout.y_axis[2] == item;
         const bool beside = lanes > 1 && layout.i_lane == 1 && layout.y_lane == item;
         if (!(flat && whole) && !beside) return false;
-        std::uint8_t good[256];
+        std::uint8_t good[256 + good_at_once];
         const std::int64_t runs = flat ? 1 : to - from, count = flat ? to - from : lanes;
         const std::int64_t apart = f_.stride[2] * layout.x_axis[2];
         for (std::int64_t r = 0; r < runs; ++r) {
@@ -192,18 +236,23 @@ template <class T> class TapScatter {
     }
 
     // Which taps of a window lie inside the input; numbers beyond its taps stand at the first one.
+    static constexpr std::int64_t good_at_once = 16;
     void list_good(std::int64_t d, std::int64_t h, std::int64_t w, std::uint8_t* good) const {
         const std::int64_t first[3] = {f_.first[0][d], f_.first[1][h], f_.first[2][w]};
-        int n = 0;
+        const std::int64_t taps = f_.taps[2];
+        std::uint8_t row[256 + good_at_once], nothing[good_at_once] = {};
+        for (std::int64_t k = 0; k < taps; ++k) {
+            const std::int64_t cw = first[2] + k * f_.dilation[2];
+            row[k] = cw >= 0 && cw < f_.size[2];
+        }
+        std::int64_t n = 0;
         for (std::int64_t kd = 0; kd < f_.taps[0]; ++kd)
-            for (std::int64_t kh = 0; kh < f_.taps[1]; ++kh) {
+            for (std::int64_t kh = 0; kh < f_.taps[1]; ++kh, n += taps) {
                 const std::int64_t cd = first[0] + kd * f_.dilation[0],
                                    ch = first[1] + kh * f_.dilation[1];
-                const bool row = cd >= 0 && cd < f_.size[0] && ch >= 0 && ch < f_.size[1];
-                for (std::int64_t kw = 0; kw < f_.taps[2]; ++kw) {
-                    const std::int64_t cw = first[2] + kw * f_.dilation[2];
-                    good[n++] = row && cw >= 0 && cw < f_.size[2];
-                }
+                const bool inside = cd >= 0 && cd < f_.size[0] && ch >= 0 && ch < f_.size[1];
+                for (std::int64_t k = 0; k < taps; k += good_at_once)
+                    __builtin_memcpy(good + n + k, inside ? row + k : nothing, good_at_once);
             }
         for (; n < 256; ++n) good[n] = good[0];
     }
@@ -268,19 +317,38 @@ POOLWISE_APART void add_lanes(char* base, std::int64_t pitch, const I* POOLWISE_
             reinterpret_cast<T*>(base + static_cast<std::int64_t>(index[l]) * pitch)[l] += value[l];
 }
 
+// Places of lanes beside each other: what they name of dx is made zeros first.
+template <class T, class I> void add_places(const WinnersUnit& u) {
+    const Layout& layout = u.job.layout;
+    const std::int64_t lanes = u.place.lanes;
+    Zeros zeros(u);
+    for (std::int64_t d = 0; d < u.job.dy_size[0]; ++d)
+        for (std::int64_t h = 0; h < u.job.dy_size[1]; ++h) {
+            const char* const places =
+                u.place.indices[0] + d * layout.i_axis[0] + h * layout.i_axis[1];
+            const char* const values = u.place.y[0] + d * layout.y_axis[0] + h * layout.y_axis[1];
+            I farthest = -1;
+            for (std::int64_t w = 0; w < u.job.dy_size[2]; ++w) {
+                const I* const index = reinterpret_cast<const I*>(places + w * layout.i_axis[2]);
+                for (std::int64_t l = 0; l < lanes; ++l) farthest = larger(farthest, index[l]);
+            }
+            if (farthest >= 0) zeros.up_to(farthest / u.job.dx_size[2] + 1);
+            for (std::int64_t w = 0; w < u.job.dy_size[2]; ++w)
+                add_lanes(const_cast<char*>(u.place.x[0]), layout.x_axis[2],
+                          reinterpret_cast<const I*>(places + w * layout.i_axis[2]),
+                          reinterpret_cast<const T*>(values + w * layout.y_axis[2]), lanes);
+        }
+}
+
 template <class T, class I> void scatter_indices(const WinnersUnit& u) {
     const WinnersJob& job = u.job;
     const Layout& layout = job.layout;
     if constexpr (floating<T>) {
         const bool beside = u.flat && job.accumulate && layout.x_lane == sizeof(T) &&
                             layout.y_lane == sizeof(T) && layout.i_lane == sizeof(I);
-        if (beside)
-            return u.each_place([&](const char* index, const char* value) {
-                add_lanes(const_cast<char*>(u.place.x[0]), layout.x_axis[2],
-                          reinterpret_cast<const I*>(index), reinterpret_cast<const T*>(value),
-                          u.place.lanes);
-            });
+        if (beside) return add_places<T, I>(u);
     }
+    Zeros(u).up_to(job.dx_size[1]);
     u.each([&](std::int64_t lane, const char* index, const char* value) {
         const std::int64_t i = element<I>(index);
         if (i < 0) return;
@@ -295,24 +363,6 @@ template <class T> void scatter_as(const WinnersJob& job, std::int64_t unit, cha
         if (job.several) return PlanesScatter<T>(job, unit, scratch).run();
     }
     const WinnersUnit u(job, unit);
-    const Layout& layout = job.layout;
-    if (job.zero_first) {
-        for (std::int64_t d = 0; d < job.dx_size[0]; ++d)
-            for (std::int64_t h = 0; h < job.dx_size[1]; ++h) {
-                char* row =
-                    const_cast<char*>(u.place.x[0]) + d * layout.x_axis[0] + h * layout.x_axis[1];
-                const std::int64_t bytes = sizeof(T);
-                if (layout.x_axis[2] == u.place.lanes * bytes &&
-                    (u.place.lanes == 1 || layout.x_lane == bytes)) {
-                    __builtin_memset(
-                        row, 0, static_cast<std::size_t>(job.dx_size[2] * u.place.lanes * bytes));
-                    continue;
-                }
-                for (std::int64_t w = 0; w < job.dx_size[2]; ++w)
-                    for (std::int64_t l = 0; l < u.place.lanes; ++l)
-                        set_element<T>(row + w * layout.x_axis[2] + l * layout.x_lane, T{});
-            }
-    }
     switch (job.winners) {
         case WinnerForm::tap8: return TapScatter<T>(u).run();
         case WinnerForm::index32: return scatter_indices<T, std::int32_t>(u);

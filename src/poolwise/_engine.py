@@ -28,6 +28,8 @@ _CORE_AXES = 3
 # Cached calls hold at most this much each in the core's tables; larger ones are made anew.
 _KEEP_BYTES = 2**20
 _KEPT_CALLS = 256
+# How a call tells what won, by the array it is given for that.
+_FORMS = {np.dtype(np.uint8): "tap8", np.dtype(np.int32): "index32", np.dtype(np.int64): "index64"}
 _KEPT_LAYOUTS = 16  # of each call: strides of input and output, threads
 
 
@@ -122,11 +124,16 @@ class Prepared:
 
     @property
     def winner_dtype(self) -> np.dtype:
-        """The smallest a winner can be kept in for the way back: a byte if it is one of 256 taps.
+        """The smallest a winner can be kept in for the way back.
 
-        The reference knows places alone.
+        A byte if it is one of 256 taps, else its place in the map. The reference knows places of
+        int64 alone.
         """
-        return np.dtype(np.int64 if self.reference_only or self._taps > 256 else np.uint8)
+        if self.reference_only:
+            return np.dtype(np.int64)
+        if self._taps <= 256:
+            return np.dtype(np.uint8)
+        return np.dtype(np.int32 if math.prod(self.plan.input_shape) < 2**31 else np.int64)
 
     @cached_property
     def reducer_args(self) -> tuple[str, float, bool, int]:
@@ -157,7 +164,7 @@ class Prepared:
         return split if tuple(here) == self.axes else np.moveaxis(split, here, self.axes)
 
     def forward(self, x: Array, maps: Sequence[Array], indices: Sequence[Array] | None) -> None:
-        """Pool `x` into the maps, and what won into `indices`, if given: places, or uint8 taps."""
+        """Pool `x` into the maps, and what won, in int64 or `winner_dtype`, into any `indices`."""
         if self.cells == 0:
             return
         if self.reference_only:
@@ -191,7 +198,7 @@ class Prepared:
         if call is None:
             if len(self._layouts) >= _KEPT_LAYOUTS:
                 self._layouts.clear()
-            form = "" if indices is None else "tap8" if indices.dtype == np.uint8 else "index64"
+            form = "" if indices is None else _FORMS[indices.dtype]
             call = self._layouts[key] = _native.ForwardCall(
                 self.native,
                 (x.shape, x.strides, 0),
@@ -219,7 +226,7 @@ class Prepared:
         name = self.names[0]
         dys = tuple(raw(m, name) for m in maps)
         if won is not None:
-            plan = self.native if won[0].dtype == np.uint8 else None
+            plan = self.native if won[0].dtype != np.int64 else None
             _native.scatter(raw(dx, name), name, dys, won, self.axes, True, plan)
         else:
             given = None if x is None else raw(x, name)
