@@ -126,6 +126,78 @@ inline typename Op::Value reduce_run(const typename Op::Value* x, std::int64_t c
     return again ? reduce_run_by<Op, true>(x, count, again) : value;
 }
 
+// target[n] = a joined over `Count` rows, in order, of at least a vector; target may be the first.
+// What lies `ahead` bytes behind what is read is asked for meanwhile, line by line.
+template <class Op, int Count, class T = typename Op::Value>
+POOLWISE_APART void join_asking(T* target, const typename Op::Row* rows, std::int64_t count,
+                                std::int64_t ahead, typename WatchOf<Op>::Type& watch) {
+    using V = Vec<T>;
+    constexpr std::int64_t lanes = vector_lanes<T>;
+    const T* r[Count];
+    for (int t = 0; t < Count; ++t) r[t] = rows[t].v;
+    Vec<TapInt<T>> seen{};
+    const auto join = [&](std::int64_t n) POOLWISE_INLINE {
+        V v[Count];
+        for (int t = 0; t < Count; ++t) v[t] = load_vector<V>(r[t] + n);
+        if constexpr (Op::watched) {
+            for (int t = 0; t + 1 < Count; t += 2) seen |= unordered<T>(v[t], v[t + 1]);
+            if (Count % 2) seen |= v[Count - 1] != v[Count - 1];
+        }
+        for (int t = 1; t < Count; ++t) v[0] = joined_quickly<Op>(v[0], v[t]);
+        return v[0];
+    };
+    const std::int64_t last = count - lanes;
+    const V end = join(last);  // (before any of it is written)
+    std::int64_t n = 0;
+    for (; n + lanes <= count; n += lanes) {
+        for (int t = 0; t < Count; ++t)
+            ask_for<0>(reinterpret_cast<const char*>(r[t] + n) + ahead, vector_bytes);
+        store_vector(target + n, join(n));
+    }
+    if (n < count) store_vector(target + last, end);
+    if constexpr (Op::watched) watch.seen |= seen;
+}
+
+// Joins rows of the input where they lie, a few at a time.
+template <class Op> class AskingJoiner {
+    using T = typename Op::Value;
+    using Row = typename Op::Row;
+
+  public:
+    AskingJoiner(Row to, std::int64_t length, std::int64_t apart, typename WatchOf<Op>::Type& watch)
+        : target_(to), length_(length), ahead_((rows_joined - 1) * apart), watch_(watch) {}
+
+    void add(Row row) {
+        if (held_ == rows_joined) finish();
+        if (held_ == 0 && started_) rows_[held_++] = target_;
+        rows_[held_++] = row;
+    }
+    void finish() {
+        switch (held_) {
+            case 1: return join<1>();
+            case 2: return join<2>();
+            case 3: return join<3>();
+            case 4: return join<4>();
+            case 5: return join<5>();
+            case 6: return join<6>();
+            default: return;
+        }
+    }
+
+  private:
+    template <int Count> void join() {
+        join_asking<Op, Count>(target_.v, rows_, length_, ahead_, watch_);
+        started_ = true;
+        held_ = 0;
+    }
+
+    Row target_, rows_[rows_joined];
+    std::int64_t length_, ahead_;
+    typename WatchOf<Op>::Type& watch_;
+    int held_ = 0;
+    bool started_ = false;
+};
+
 template <class Op> class SegmentsUnit {
     using T = typename Op::Value;
     using I = typename Op::Index;
@@ -142,6 +214,10 @@ template <class Op> class SegmentsUnit {
         place_.locate(layout_, job.x, nullptr, nullptr, group_, block_, job.lane_block);
         lanes_ = place_.lanes;
         loader_ = loader_for<T>(job.x_dtype);
+        const std::int64_t bytes = sizeof(T);
+        const bool dense =
+            layout_.x_axis[2] == lanes_ * bytes && (lanes_ == 1 || layout_.x_lane == bytes);
+        in_place_ = loader_.in_place && dense && !place_.gather && !job.targets[0].lp;
         const std::int64_t cells = segments_[0] * segments_[1] * segments_[2] * job.lane_block;
         if (job.cells) {
             Arena shared{job.cells + unit * job.cell_bytes};
@@ -162,6 +238,8 @@ template <class Op> class SegmentsUnit {
 
   private:
     static constexpr int row_buffers = rows_held;
+    // (vectors join as single values do)
+    static constexpr bool asks = floating<T> && !Op::indexed && (Op::watched || !Op::idempotent);
 
     Row cell(std::int64_t s0, std::int64_t s1, std::int64_t s2) const {
         return cells_.at(((s0 * segments_[1] + s1) * segments_[2] + s2) * lanes_);
@@ -185,12 +263,21 @@ template <class Op> class SegmentsUnit {
         for (std::int64_t pair = first; pair < last; ++pair) {
             const std::int64_t s0 = pair / segments_[1], s1 = pair % segments_[1];
             if (!job_.axes[0].used[s0] || !job_.axes[1].used[s1]) continue;
-            Joiner<Op> joiner(reduced, length, length >= vector_lanes<T> ? &watch_ : nullptr);
-            int turn = 0;
-            for (std::int64_t d = job_.axes[0].edges[s0]; d < job_.axes[0].edges[s0 + 1]; ++d)
-                for (std::int64_t h = job_.axes[1].edges[s1]; h < job_.axes[1].edges[s1 + 1]; ++h)
-                    joiner.add(read_row(d, h, buffers[turn++ % row_buffers]));
-            joiner.finish();
+            const auto join_all = [&](auto&& joiner) {
+                int turn = 0;
+                for (std::int64_t d = job_.axes[0].edges[s0]; d < job_.axes[0].edges[s0 + 1]; ++d)
+                    for (std::int64_t h = job_.axes[1].edges[s1]; h < job_.axes[1].edges[s1 + 1];
+                         ++h)
+                        joiner.add(read_row(d, h, buffers[turn++ % row_buffers]));
+                joiner.finish();
+            };
+            const bool vectors = length >= vector_lanes<T>;
+            bool asked = false;
+            if constexpr (asks) {
+                asked = in_place_ && vectors;
+                if (asked) join_all(AskingJoiner<Op>(reduced, length, layout_.x_axis[1], watch_));
+            }
+            if (!asked) join_all(Joiner<Op>(reduced, length, vectors ? &watch_ : nullptr));
             for (std::int64_t s2 = 0; s2 < segments_[2]; ++s2) {
                 if (!job_.axes[2].used[s2]) continue;
                 reduce_columns(reduced, job_.axes[2].edges[s2], job_.axes[2].edges[s2 + 1],
@@ -203,13 +290,10 @@ template <class Op> class SegmentsUnit {
     Row read_row(std::int64_t d, std::int64_t h, Row buffer) {
         const std::int64_t width = job_.axes[2].size;
         const std::int64_t offset = d * layout_.x_axis[0] + h * layout_.x_axis[1];
-        const std::int64_t bytes = sizeof(T);
-        const bool dense =
-            layout_.x_axis[2] == lanes_ * bytes && (lanes_ == 1 || layout_.x_lane == bytes);
         Row row = buffer;
         const LpRule* lp = job_.targets[0].lp;
-        if (loader_.in_place && dense && !place_.gather && !lp)
-            row.v = ask_ahead(offset);
+        if (in_place_)
+            row.v = asks ? at(offset) : ask_ahead(offset);
         else if (job_.at_once)
             row.v = plane_ + (d * job_.axes[1].size + h) * width * lanes_;
         else
@@ -231,16 +315,15 @@ template <class Op> class SegmentsUnit {
         return row;
     }
 
-    // Six rows are joined at once, in short runs of each that no hardware prefetcher follows; so
-    // the row that is joined next time is asked for now. Rows beyond the map are only hints, never
-    // read.
+    T* at(std::int64_t offset) const {
+        return reinterpret_cast<T*>(const_cast<char*>(place_.x[0] + offset));
+    }
+    // Where the join does not ask for what comes next. (Rows beyond the map are only hints.)
     T* ask_ahead(std::int64_t offset) const {
-        const char* row = place_.x[0] + offset;
         const std::int64_t ahead = (rows_joined + 2) * layout_.x_axis[1];
-        const std::int64_t bytes =
-            job_.axes[2].size * lanes_ * static_cast<std::int64_t>(sizeof(T));
-        for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(row + ahead + b);
-        return reinterpret_cast<T*>(const_cast<char*>(row));
+        ask_for<0>(place_.x[0] + offset + ahead,
+                   job_.axes[2].size * lanes_ * static_cast<std::int64_t>(sizeof(T)));
+        return at(offset);
     }
 
     void reduce_columns(Row row, std::int64_t from, std::int64_t to, Row cell) const {
@@ -436,6 +519,7 @@ template <class Op> class SegmentsUnit {
     Row cells_{};
     typename WatchOf<Op>::Type watch_;
     std::int64_t segments_[3], piece_, block_, group_, lanes_;
+    bool in_place_ = false;  // rows are joined where they lie
 };
 
 template <class Op> void segments_unit(const SegmentsJob& job, std::int64_t unit, char* scratch) {
