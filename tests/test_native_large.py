@@ -73,6 +73,20 @@ def test_every_width_and_offset(reducer: str) -> None:
                 )
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int16", "uint8"])
+@pytest.mark.parametrize("kernel", range(2, 41))
+def test_every_kernel(kernel: int, dtype: str) -> None:
+    x = values((2, 12, 77), np.dtype(dtype), special=True)
+    for windows in (
+        Windows.sliding((1, kernel), 1, (0, kernel // 2)),
+        Windows.sliding((9, kernel), 1, ((4, 4), (kernel - 1, 0))),
+    ):
+        if not fits(windows, x.shape[1:]):
+            continue
+        for reducer in ("max", "min", "mean"):
+            agree(pw.pool(x, windows, reducer), other_way(x, windows, reducer), reducer, dtype)
+
+
 @pytest.mark.parametrize("reducer", ["max", "mean"])
 @pytest.mark.parametrize("kernel", [3, 25, 401, 4095])
 def test_signals(kernel: int, reducer: str) -> None:

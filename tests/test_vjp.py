@@ -11,6 +11,7 @@ import pytest
 
 import poolwise as pw
 from poolwise import Windows, reducers
+from poolwise._engine import run_with_indices
 
 RNG = np.random.default_rng(5)
 WINDOWS = {
@@ -191,6 +192,27 @@ def test_same_bits_for_any_number_of_threads() -> None:
             pw.set_num_threads(before)
         assert np.array_equal(results[0], results[1])
         assert np.array_equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("axes", [(2, 3), (1, 2)], ids=["contiguous", "channels last"])
+def test_places_of_windows_over_256_cells_take_four_bytes(axes: tuple[int, int]) -> None:
+    rng = np.random.default_rng(11)
+    x = rng.integers(0, 9, (2, 24, 30, 24)).astype(np.float32)  # many ties
+    windows = Windows.sliding(17, 1, 8)
+    y, winners, _ = run_with_indices(x, windows, reducers.max, axes, compact=True)
+    assert winners.dtype == np.int32
+    _, indices = pw.max_pool(x, 17, 1, 8, return_indices=True, axes=axes)
+    np.testing.assert_array_equal(winners, indices)
+    dy = rng.standard_normal(y.shape).astype(np.float32)
+    rows, columns = (x.shape[a] for a in axes)
+    maps = np.moveaxis(np.zeros_like(x), axes, (-2, -1)).reshape(-1, rows * columns)
+    told = np.moveaxis(winners, axes, (-2, -1)).reshape(len(maps), -1)
+    given = np.moveaxis(dy, axes, (-2, -1)).reshape(len(maps), -1)
+    for plane, places, gradients in zip(maps, told, given, strict=True):
+        np.add.at(plane, places, gradients)
+    _, pullback = pw.pool_vjp(x, windows, "max", axes=axes)
+    dx = np.moveaxis(pullback(dy), axes, (-2, -1)).reshape(maps.shape)
+    np.testing.assert_array_equal(dx, maps)
 
 
 def test_more_than_three_axes() -> None:
