@@ -480,7 +480,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         }
     }
 
-    // ---- what was gathered, on its way to memory
+    // ---- winners, on their way to memory
 
     POOLWISE_APART void write_winners(const Plane& plane, std::int64_t o,
                                       std::int64_t count) const {
