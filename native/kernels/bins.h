@@ -15,7 +15,11 @@ namespace {
 template <class T> class BinsUnit {
   public:
     BinsUnit(const BinsJob& job, std::int64_t unit, char* scratch)
-        : job_(job), layout_(job.targets[0].layout), arena_{scratch} {
+        : job_(job),
+          layout_(job.targets[0].layout),
+          arena_{scratch},
+          outputs_(job.past_caches, job.axes[2].size * smaller(job.lane_block, layout_.lanes),
+                   true) {
         band_ = unit % job.bands;
         unit /= job.bands;
         block_ = unit % job.lane_blocks;
@@ -30,7 +34,7 @@ template <class T> class BinsUnit {
     void run() {
         take_scratch();
         write_planes();
-        if (job_.past_caches) drain_streams();
+        outputs_.finish();
     }
 
     static std::int64_t scratch_bytes(const BinsJob& job) {
@@ -67,7 +71,7 @@ template <class T> class BinsUnit {
     }
 
     // One bin, which is all of a plane.
-    void make_whole_planes() const {
+    void make_whole_planes() {
         const BinsTarget& target = job_.targets[0];
         const std::int64_t cells = job_.axes[1].size * job_.axes[2].size;
         for (std::int64_t plane = first_plane_; plane < last_plane_; ++plane) {
@@ -162,7 +166,9 @@ template <class T> class BinsUnit {
         if (runs_) return fill(reinterpret_cast<T*>(at), segments_[0], (h1 - h0) * width);
         for (std::int64_t h = h0; h < h1; ++h, at += layout_.x_axis[1]) {
             if (dense_)
-                write_as_it_is(reinterpret_cast<T*>(at), line_, width * lanes_, job_.past_caches);
+                outputs_.write(reinterpret_cast<T*>(at), width * lanes_,
+                               [&](std::int64_t n)
+                                   POOLWISE_INLINE { return load_vector<Vec<T>>(line_ + n); });
             else if (lanes_ == 1)
                 storer_.run(line_, width, at, layout_.x_axis[2]);
             else
@@ -172,15 +178,15 @@ template <class T> class BinsUnit {
         }
     }
 
-    void fill(T* at, T value, std::int64_t count) const {
+    void fill(T* at, T value, std::int64_t count) {
         const Vec<T> all = Vec<T>{} + value;
-        write_run<AsItIs<T>>(at, count, job_.past_caches, false,
-                             [&](std::int64_t) POOLWISE_INLINE { return all; });
+        outputs_.write(at, count, [&](std::int64_t) POOLWISE_INLINE { return all; });
     }
 
     const BinsJob& job_;
     const Layout& layout_;
     Arena arena_;
+    Outputs<AsItIs<T>, T> outputs_;
     Loader<T> loader_;
     Storer<T> storer_;
     std::int64_t band_, block_, first_plane_, last_plane_, lane_, lanes_;

@@ -156,9 +156,10 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         std::int64_t first[2] = {0, 0}, last[2] = {f_.count[0], f_.count[1]};
         first[cut] = band_ * job_.band;
         last[cut] = smaller(first[cut] + job_.band, last[cut]);
+        if constexpr (Op::indexed) places_ = {job_.past_caches && dense_places(), length_, true};
         for (std::int64_t d = first[0]; d < last[0]; ++d)
             for (std::int64_t h = first[1]; h < last[1]; ++h) make_row<Exact>(d, h);
-        if (Op::indexed && job_.past_caches) drain_streams();
+        if constexpr (Op::indexed) places_.finish();
     }
 
     template <bool Exact> void make_row(std::int64_t od, std::int64_t oh) {
@@ -470,6 +471,11 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         for (std::int64_t n = 0; n < length_; ++n)
             window_columns_[n] = low_ + n % apart / lanes_ * f_.stride[2];
     }
+    bool dense_places() const {
+        const Layout& layout = job_.layout;
+        return planes_ == 1 && job_.winners == WinnerForm::index64 &&
+               layout.i_axis[2] == lanes_ * 8 && (flat_ || layout.i_lane == 8);
+    }
     POOLWISE_APART void store_winners(std::int64_t od, std::int64_t oh, const I* cell) {
         const Layout& layout = job_.layout;
         const std::int64_t offset =
@@ -479,15 +485,13 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
                          layout.i_axis[2], layout.i_lane, 1);
         const std::int64_t first = (f_.first[0][od] * f_.size[1] + f_.first[1][oh]) * f_.size[2];
         const std::int64_t* const window = window_columns_;
-        const bool dense = planes_ == 1 && job_.winners == WinnerForm::index64 &&
-                           layout.i_axis[2] == lanes_ * 8 && (flat_ || layout.i_lane == 8);
+        const bool dense = dense_places();
         std::int64_t* const places =
             dense ? reinterpret_cast<std::int64_t*>(place_.indices[0] + offset) : wide_;
-        write_run<AsItIs<std::int64_t>>(
-            places, length_, dense && job_.past_caches, false, [&](std::int64_t n) POOLWISE_INLINE {
-                return widened<std::int64_t>(cell + n) +
-                       (load_vector<Vec<std::int64_t>>(window + n) + first);
-            });
+        places_.write(places, length_, [&](std::int64_t n) POOLWISE_INLINE {
+            return widened<std::int64_t>(cell + n) +
+                   (load_vector<Vec<std::int64_t>>(window + n) + first);
+        });
         if (!dense)
             store(winner_storer<std::int64_t>(job_.winners), wide_, place_.indices, offset,
                   layout.i_axis[2], layout.i_lane, winner_bytes(job_.winners));
@@ -523,6 +527,7 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
     T* along_ = nullptr;
     I* first_tap_ = nullptr;
     // Winners as indices, and the columns their windows begin at.
+    Outputs<AsItIs<std::int64_t>, std::int64_t> places_;
     std::int64_t *wide_ = nullptr, *window_columns_ = nullptr;
     std::int64_t row_apart_ = 0, plane_apart_ = 0;
 };

@@ -43,6 +43,10 @@ template <class Elementary, class S, class D> class LargeUnit {
         column_ = tile * job.column_tile;
         columns_ = smaller(job.column_tile, g_.row.output_size - column_);
         take_scratch();
+        const std::int64_t size = sizeof(D);
+        outputs_ = {job.past_caches, dense() ? length_ : place_.lanes,
+                    job.layout.y_axis[1] == length_ * size};
+        winners_ = {job.winners, job.past_caches, rows_won_at_once() * length_};
     }
 
     // False when it met what calls for care.
@@ -62,8 +66,11 @@ template <class Elementary, class S, class D> class LargeUnit {
             else if constexpr (!Op::watched)  // (maxima of no cells are the rows kernel's)
                 write(w.out, [](std::int64_t) POOLWISE_INLINE { return V{} + Op::identity; });
         }
-        if constexpr (Op::indexed) write_winners();
-        if (job_.past_caches) drain_streams();
+        if constexpr (Op::indexed) {
+            write_winners();
+            winners_.finish();
+        }
+        outputs_.finish();
         if constexpr (Op::watched) return !any_lane(seen_.lanes);
         return true;
     }
@@ -466,15 +473,12 @@ template <class Elementary, class S, class D> class LargeUnit {
     POOLWISE_APART void write_winners() {
         char* const out = place_.indices[0] + first_won_ * job_.layout.i_axis[1] +
                           column_ * job_.layout.i_axis[2];
-        const std::int64_t count = rows_won_ * length_;
-        if (job_.winners == WinnerForm::index64)
-            write_places(reinterpret_cast<std::int64_t*>(out), won_, count, job_.past_caches);
-        else if (job_.winners == WinnerForm::tap8)
+        if (job_.winners == WinnerForm::tap8)
             for (std::int64_t r = 0; r < rows_won_; ++r)
                 write_taps(reinterpret_cast<std::uint8_t*>(out) + r * length_, won_ + r * length_,
                            static_cast<I>(job_.form->first[1][first_won_ + r] * row_apart_));
         else
-            winner_storer<I>(job_.winners).run(won_, count, out, winner_bytes(job_.winners));
+            winners_.write(out, won_, rows_won_ * length_);
         rows_won_ = 0;
     }
     POOLWISE_APART void write_taps(std::uint8_t* out, const I* won, I from) const {
@@ -489,11 +493,10 @@ template <class Elementary, class S, class D> class LargeUnit {
         char* out = place_.y[0] + row * job_.layout.y_axis[1] + column_ * apart;
         const char* const soon = next_row(row);
         const auto put = [&](char* to, std::int64_t from, std::int64_t count) POOLWISE_INLINE {
-            write_run<Op>(reinterpret_cast<D*>(to), count, job_.past_caches, false,
-                          [&](std::int64_t i) POOLWISE_INLINE {
-                              __builtin_prefetch(soon + (from + i) * sizeof(S), 0, 2);
-                              return after(at(from + i), from + i);
-                          });
+            outputs_.write(reinterpret_cast<D*>(to), count, [&](std::int64_t i) POOLWISE_INLINE {
+                __builtin_prefetch(soon + (from + i) * sizeof(S), 0, 2);
+                return after(at(from + i), from + i);
+            });
         };
         if (dense()) return put(out, 0, length_);
         for (std::int64_t c = 0; c < columns_; ++c, out += apart) put(out, c * n, n);
@@ -504,6 +507,8 @@ template <class Elementary, class S, class D> class LargeUnit {
     const RowProgram& rows_;
     Arena arena_;
     Place place_;
+    Outputs<Op, D> outputs_;
+    Winners winners_;
     Divider<T> divider_;
     Suspects<Op> seen_;
     std::int64_t band_, column_, columns_, low_, length_, source_columns_, shift_, pitch_;

@@ -60,14 +60,27 @@ template <class T, bool Min> struct Joins<WinTaps<T, Min>> : PickTaps<T, Min> {
     }
 };
 
-// Places in a plane, widened on their way to memory.
-template <class I>
-POOLWISE_APART void write_places(std::int64_t* out, const I* cells, std::int64_t count,
-                                 bool past_caches) {
-    write_run<AsItIs<std::int64_t>>(
-        out, count, past_caches, false,
-        [&](std::int64_t n) POOLWISE_INLINE { return widened<std::int64_t>(cells + n); });
-}
+// Where winners go, as places in a plane or as taps, widened or narrowed on their way to memory.
+class Winners {
+  public:
+    Winners() = default;
+    Winners(WinnerForm form, bool past_caches, std::int64_t count)
+        : form_(form), places_(past_caches && form == WinnerForm::index64, count, true) {}
+
+    // `cells` may be read a vector more.
+    template <class I> POOLWISE_APART void write(char* out, const I* cells, std::int64_t count) {
+        if (form_ != WinnerForm::index64)
+            return winner_storer<I>(form_).run(cells, count, out, winner_bytes(form_));
+        places_.write(reinterpret_cast<std::int64_t*>(out), count,
+                      [&](std::int64_t n)
+                          POOLWISE_INLINE { return widened<std::int64_t>(cells + n); });
+    }
+    void finish() { places_.finish(); }
+
+  private:
+    WinnerForm form_ = WinnerForm::none;
+    Outputs<AsItIs<std::int64_t>, std::int64_t> places_;
+};
 
 }  // namespace
 }  // namespace poolwise::POOLWISE_ISA

@@ -108,6 +108,7 @@ template <class T> class PlanesScatter {
             }
         if (most >= f.cells()) __atomic_store_n(job_.bad, true, __ATOMIC_RELAXED);
         const std::int64_t* to = job_.layout.x_axis;
+        Copies<T> outputs;  // (through the caches)
         for (int p = 0; p < Planes; ++p)
             for (std::int64_t d = 0; d < f.size[0]; ++d)
                 for (std::int64_t h = 0; h < f.size[1]; ++h) {
@@ -116,7 +117,7 @@ template <class T> class PlanesScatter {
                     char* const at = target(first + p) + d * to[0] + h * to[1];
                     const T* const row_of = reinterpret_cast<const T*>(from);
                     if (to[2] == item)
-                        write_as_it_is(reinterpret_cast<T*>(at), row_of, f.size[2], false);
+                        write_copy(outputs, reinterpret_cast<T*>(at), row_of, f.size[2]);
                     else
                         store_run<T, T>(row_of, f.size[2], at, to[2]);
                 }

@@ -26,20 +26,25 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
 
   public:
     SheetUnit(const DirectJob& job, std::int64_t unit, char* scratch)
-        : job_(job), f_(*job.form), unit_(unit), scratch_(scratch), arena_{scratch} {
+        : job_(job),
+          f_(*job.form),
+          unit_(unit),
+          scratch_(scratch),
+          arena_{scratch},
+          outputs_(job.past_caches && !picks(f_), f_.size[1] * f_.size[2], true) {
         first_plane_ = unit * job.groups_per_unit;
         last_plane_ = smaller(first_plane_ + job.groups_per_unit, job.groups);
         taps_ = f_.taps[2];
         width_ = f_.size[2];
         plane_ = f_.size[1] * width_;
-        picks_ = f_.count[1] * f_.count[2] != plane_;
+        picks_ = picks(f_);
     }
 
     void run() {
         take_scratch();
         fill_scratch();
         make_planes();
-        if (job_.past_caches) drain_streams();
+        outputs_.finish();
         if (Op::watched && any_lane(seen_))
             DirectUnit<Careful>(job_, unit_, scratch_).run_exactly();
     }
@@ -53,6 +58,9 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
 
   private:
     static constexpr bool divides = !Op::watched && floating<T>;
+    static bool picks(const WindowForm& form) {
+        return form.count[1] * form.count[2] != form.size[1] * form.size[2];
+    }
     // Whether lanes are put in any order by one instruction.
     static constexpr bool picks_lanes = vector_bytes >= 32 && sizeof(T) >= 4;
 
@@ -186,7 +194,7 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
 
     // out[0, count) = rows joined down, each let through its gate.
     template <class After>
-    void down(D* out, const T* const* rows, std::int64_t count, const After& after) const {
+    void down(D* out, const T* const* rows, std::int64_t count, const After& after) {
         if (f_.taps[1] == 2) return down_by<2>(out, rows, count, after);
         if (f_.taps[1] == 3) return down_by<3>(out, rows, count, after);
         if (f_.taps[1] == 5) return down_by<5>(out, rows, count, after);
@@ -194,7 +202,7 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
     }
     template <int Known, class After>
     POOLWISE_APART void down_by(D* out, const T* const* rows, std::int64_t count,
-                                const After& after) const {
+                                const After& after) {
         // Local copies: the compiler cannot know that what is stored below does not change them.
         constexpr int most = Known ? Known : static_cast<int>(most_direct_taps);
         const int taps = Known ? Known : static_cast<int>(f_.taps[1]);
@@ -215,7 +223,7 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
         if constexpr (picks_lanes) {
             if (picks_) return write_picked(out, count, at);
         }
-        write_run<Op>(out, count, job_.past_caches && !picks_, false, at);
+        outputs_.write(out, count, at);
     }
     // Vectors are stored whole, and what is none of theirs is stored over by the next one.
     template <class At>
@@ -294,6 +302,7 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
     std::int64_t unit_;
     char* scratch_;
     Arena arena_;
+    Outputs<Op, D> outputs_;
     Divider<T> divider_;
     Vec<TapInt<T>> seen_{};
     std::int64_t first_plane_, last_plane_, taps_, width_, plane_;

@@ -48,7 +48,13 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
 
   public:
     TileUnit(const DirectJob& job, std::int64_t unit, char* scratch)
-        : job_(job), f_(*job.form), unit_(unit), scratch_(scratch), arena_{scratch} {
+        : job_(job),
+          f_(*job.form),
+          unit_(unit),
+          scratch_(scratch),
+          arena_{scratch},
+          outputs_(job.past_caches, f_.count[2], true),
+          winners_(job.winners, job.past_caches, f_.count[2]) {
         band_ = unit % job.bands;
         first_plane_ = unit / job.bands * job.groups_per_unit;
         last_plane_ = smaller(first_plane_ + job.groups_per_unit, job.groups);
@@ -61,6 +67,8 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         take_scratch();
         fill_scratch();
         for (std::int64_t plane = first_plane_; plane < last_plane_; ++plane) make_plane(plane);
+        outputs_.finish();
+        if constexpr (Op::indexed) winners_.finish();
         if (job_.past_caches) drain_streams();
         if (met_suspects()) DirectUnit<Careful>(job_, unit_, scratch_).run_exactly();
     }
@@ -221,8 +229,9 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         else
             make_walk(walk, Keep{});
         const std::int64_t count = (end - o) * columns_;
-        if (gathers) write_as_it_is(out, gathered_, count, job_.past_caches);
-        if constexpr (Op::indexed) write_winners(plane, o, count);
+        if (gathers) write_copy(outputs_, out, gathered_, count);
+        if constexpr (Op::indexed)
+            winners_.write(plane.winners + o * columns_ * winner_bytes(job_.winners), won_, count);
     }
     // Sums are divided by factors_, or multiplied: returns whether it is the one. (Two kinds of
     // walks are enough.)
@@ -480,22 +489,13 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         }
     }
 
-    // ---- winners, on their way to memory
-
-    POOLWISE_APART void write_winners(const Plane& plane, std::int64_t o,
-                                      std::int64_t count) const {
-        char* const out = plane.winners + o * columns_ * winner_bytes(job_.winners);
-        if (job_.winners == WinnerForm::index64)
-            write_places(reinterpret_cast<std::int64_t*>(out), won_, count, job_.past_caches);
-        else
-            winner_storer<I>(job_.winners).run(won_, count, out, winner_bytes(job_.winners));
-    }
-
     const DirectJob& job_;
     const WindowForm& f_;
     std::int64_t unit_;
     char* scratch_;
     Arena arena_;
+    Copies<D> outputs_;
+    Winners winners_;
     Divider<T> divider_;
     Suspects<Op> seen_;
     std::int64_t band_, first_plane_, last_plane_, width_, height_, columns_;

@@ -26,7 +26,8 @@ template <class Op, class Careful, class S, class D> class VolumeUnit {
           plane_form_(of_plane(f_)),
           plane_job_(of_plane(job, plane_form_)),
           planes_(plane_job_, 0, scratch),
-          cells_(f_.count[1] * f_.count[2]) {}
+          cells_(f_.count[1] * f_.count[2]),
+          outputs_(job.past_caches, cells_, true) {}
     VolumeUnit(const VolumeUnit&) = delete;
     VolumeUnit& operator=(const VolumeUnit&) = delete;
 
@@ -39,7 +40,7 @@ template <class Op, class Careful, class S, class D> class VolumeUnit {
                            last = smaller(first + job_.groups_per_unit, job_.groups);
         for (std::int64_t volume = first; volume < last; ++volume)
             make_band(volume, band * job_.band, smaller((band + 1) * job_.band, f_.count[0]));
-        if (job_.past_caches) drain_streams();
+        outputs_.finish();
         if (planes_.met_suspects()) DirectUnit<Careful>(job_, unit_, scratch_).run_exactly();
     }
 
@@ -109,7 +110,7 @@ template <class Op, class Careful, class S, class D> class VolumeUnit {
         return ring_[slot];
     }
 
-    void join(D* out, const T* const* planes, int count, std::int64_t o) const {
+    void join(D* out, const T* const* planes, int count, std::int64_t o) {
         if constexpr (divides) {
             const std::int64_t rows = alike_ ? 1 : f_.count[1], length = cells_ / rows;
             for (std::int64_t h = 0; h < rows && job_.divide; ++h)
@@ -122,19 +123,19 @@ template <class Op, class Careful, class S, class D> class VolumeUnit {
     }
     template <class After>
     void join_run(D* out, const T* const* planes, int count, std::int64_t from, std::int64_t length,
-                  const After& after) const {
+                  const After& after) {
         if (count == 2) return join_some<2>(out, planes, count, from, length, after);
         if (count == 3) return join_some<3>(out, planes, count, from, length, after);
         join_some<0>(out, planes, count, from, length, after);
     }
     template <int Known, class After>
     POOLWISE_APART void join_some(D* out, const T* const* planes, int count, std::int64_t from,
-                                  std::int64_t length, const After& after) const {
+                                  std::int64_t length, const After& after) {
         constexpr int most = Known ? Known : static_cast<int>(most_direct_taps);
         const int deep = Known ? Known : count;
         const T* plane[most];
         for (int k = 0; k < deep; ++k) plane[k] = planes[k] + from;
-        write_run<Op>(out, length, job_.past_caches, false, [&](std::int64_t n) POOLWISE_INLINE {
+        outputs_.write(out, length, [&](std::int64_t n) POOLWISE_INLINE {
             V all = load_vector<V>(plane[deep - 1] + n);
             for (int k = deep - 2; k >= 0; --k)  // backwards: see large.h, join_fixed
                 all = Op::template join<false>(load_vector<V>(plane[k] + n), all);
@@ -150,6 +151,7 @@ template <class Op, class Careful, class S, class D> class VolumeUnit {
     DirectJob plane_job_;
     Plane planes_;
     std::int64_t cells_;
+    Outputs<Op, D> outputs_;
     Divider<T> divider_;
     bool alike_ = true;
     T* along_ = nullptr;
