@@ -149,10 +149,10 @@ RowsJob sums_job(const Plan& plan, int grid, const ArrayView& dx, Dtype dx_dtype
 Status add_windows(const Plan& plan, const ArrayView& dx, Dtype dx_dtype, const ArrayView* dy,
                    Dtype dy_dtype, const int* axes, const Reducer& reducer) {
     if (plan.segmented()) return add_bins(plan, dx, dx_dtype, dy, dy_dtype, axes, reducer);
+    const Choice choice = sums_choice(dy_dtype);
+    const std::int64_t written = element_count(dx) * item_size(dx_dtype);
     for (int g = 0; g < plan.grid_count(); ++g) {
-        const Choice choice = sums_choice(dy_dtype);
         RowsJob job = sums_job(plan, g, dx, dx_dtype, dy[g], dy_dtype, axes, reducer);
-        const std::int64_t written = element_count(dx) * item_size(dx_dtype);
         job.past_caches = plan.grid_count() == 1 &&
                           past_caches(written + element_count(dy[g]) * item_size(dy_dtype));
         cut_rows(job, choice, 1);

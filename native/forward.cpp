@@ -88,10 +88,7 @@ class Forward {
         for (int g = 0; g < plan.grid_count(); ++g) {
             bytes_ += element_count(in.y[g]) * item_size(kind_.y_dtype);
             if (indexed) bytes_ += element_count(in.winners[g]) * winner_bytes(kind_.winners);
-            if (!directly(plan.form(g), choice) || wins_large(rows_job(in, choice, g)))
-                add_rows(in, choice, g);
-            else
-                add_direct(in, choice, g);
+            add_sliding(in, choice, g);
         }
         return Status::ok;
     }
@@ -239,7 +236,16 @@ class Forward {
         return true;
     }
 
-    void add_direct(const ForwardJob& in, const Choice& choice, int grid) {
+    void add_sliding(const ForwardJob& in, const Choice& choice, int grid) {
+        if (!directly(in.plan->form(grid), choice)) return add_rows(in, choice, grid);
+        DirectJob job = direct_job(in, grid);
+        const bool dense = job.kernel != SmallKernel::direct && job.kernel != SmallKernel::pixels;
+        if (!dense && wins_large(rows_job(in, choice, grid))) return add_rows(in, choice, grid);
+        cut_direct(job, choice, share_);
+        direct_.push_back({job, choice});
+    }
+
+    DirectJob direct_job(const ForwardJob& in, int grid) const {
         DirectJob job;
         describe(job, in, grid);
         job.divide = kind_.reducer.kind == ReducerKind::mean;
@@ -251,8 +257,7 @@ class Forward {
             job.layout = layout_of(in, grid, true, narrow_direct_row);
             if (suits_pixels(job)) job.kernel = SmallKernel::pixels;
         }
-        cut_direct(job, choice, share_);
-        direct_.push_back({job, choice});
+        return job;
     }
 
     RowsJob rows_job(const ForwardJob& in, const Choice& choice, int grid) {

@@ -16,10 +16,15 @@ constexpr std::int64_t gathered = 16;
 constexpr std::int64_t plane_at_once_bytes = 64 << 10;
 constexpr std::int64_t most_large_rows = 8;  // joined without stacks
 // Measured: from 7 x 7 on reading rows into place is cheaper than gates.
-constexpr std::int64_t most_dense_taps = 5, widest_row = 2048;
+constexpr std::int64_t most_planar_taps = 5, most_lane_taps = 7, widest_row = 2048;
+constexpr std::int64_t longest_row_bytes = 128 << 10;
 constexpr std::int64_t rows_elements = 512, most_rows_at_once = 8;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+std::int64_t most_dense_taps(const Layout& layout) {
+    return layout.lanes > 1 ? most_lane_taps : most_planar_taps;
+}
 
 }  // namespace
 
@@ -51,7 +56,7 @@ bool simple_winners(WinnerForm winners, const Layout& layout, Dtype x) {
 bool wins_large(const RowsJob& job) {
     const RowsGeometry& g = *job.geometry;
     const std::int64_t longest = std::max(g.program[1].tallest, g.row.kernel);
-    return job.large && (longest > most_dense_taps || g.row.source_size > widest_row ||
+    return job.large && (longest > most_dense_taps(job.layout) || g.row.source_size > widest_row ||
                          (job.layout.lanes > 1 && !g.program[1].exclusive));
 }
 
@@ -226,7 +231,7 @@ namespace {
 
 constexpr std::int64_t unit_bytes = 32 << 10;  // below this, a unit is several planes
 constexpr std::int64_t whole_unit_bytes = 64 << 10;
-constexpr std::int64_t dense_unit_bytes = 256 << 10;  // (a unit has its gates to make)
+constexpr std::int64_t dense_unit_bytes = 1 << 20;  // (a unit has its gates to make)
 constexpr std::int64_t lane_row_bytes = 64 << 10;
 constexpr std::int64_t direct_columns = 1024;
 constexpr std::int64_t lane_tile_bytes = 8 << 10;
@@ -290,8 +295,10 @@ bool planes_run_on(const DirectJob& job) {
     const Layout& layout = job.layout;
     return layout.batch_rank == 0 ||
            (layout.batch_rank == 1 &&
-            layout.x_batch[0] == form.size[1] * form.size[2] * item_size(job.x_dtype) &&
-            layout.y_batch[0] == form.count[1] * form.count[2] * item_size(job.y_dtype));
+            layout.x_batch[0] ==
+                form.size[1] * form.size[2] * layout.lanes * item_size(job.x_dtype) &&
+            layout.y_batch[0] ==
+                form.count[1] * form.count[2] * layout.lanes * item_size(job.y_dtype));
 }
 
 namespace {
@@ -301,12 +308,14 @@ namespace {
 bool dense_planes(const DirectJob& job) {
     const WindowForm& form = *job.form;
     const Layout& layout = job.layout;
-    const std::int64_t x = item_size(job.x_dtype), y = item_size(job.y_dtype);
-    return simple_dtypes(job.x_dtype, job.y_dtype, job.divide) && form.size[2] <= widest_row &&
-           form.taps[1] <= most_dense_taps && form.taps[2] <= most_dense_taps &&
-           layout.lanes == 1 && layout.batch_rank <= 1 && layout.x_axis[2] == x &&
-           layout.y_axis[2] == y && (form.size[1] == 1 || layout.x_axis[1] == form.size[2] * x) &&
-           (form.count[1] == 1 || layout.y_axis[1] == form.count[2] * y);
+    const std::int64_t x = item_size(job.x_dtype), y = item_size(job.y_dtype), lanes = layout.lanes,
+                       most = most_dense_taps(layout);
+    return simple_dtypes(job.x_dtype, job.y_dtype, job.divide) && form.taps[1] <= most &&
+           form.taps[2] <= most && !layout.gather && layout.batch_rank <= 1 &&
+           (lanes == 1 || (layout.x_lane == x && layout.y_lane == y)) &&
+           layout.x_axis[2] == lanes * x && layout.y_axis[2] == lanes * y &&
+           (form.size[1] == 1 || layout.x_axis[1] == form.size[2] * lanes * x) &&
+           (form.count[1] == 1 || layout.y_axis[1] == form.count[2] * lanes * y);
 }
 
 bool dense_winners(const DirectJob& job) {
@@ -322,15 +331,22 @@ bool small_planes(const DirectJob& job) {
     const auto at_cells = [&](int a) {
         return (form.count[a] - 1) * form.stride[a] < form.size[a];
     };
-    return job.planes_run_on && job.winners == WinnerForm::none &&
+    return job.planes_run_on && job.layout.lanes == 1 && job.winners == WinnerForm::none &&
            form.size[1] * form.size[2] <= small_cells && at_cells(1) && at_cells(2) &&
            form.stride[1] * form.stride[2] <= most_cells_per_pick;
 }
 
-// Rows that fill registers, and windows that are picked out of them.
-bool tile_rows(const WindowForm& form) {
-    return form.size[2] >= narrow_tile && form.count[2] >= narrow_tile / 2 &&
-           form.stride[2] <= most_tile_stride;
+// Rows that fill registers, and windows that are picked out of them; or channels beside each other,
+// as many rows of which as a tile sees stay in a second cache.
+bool tile_rows(const DirectJob& job) {
+    const WindowForm& form = *job.form;
+    const std::int64_t row = form.size[2] * job.layout.lanes;
+    if (job.layout.lanes > 1)
+        return form.stride[2] == 1 && form.count[2] * job.layout.lanes >= narrow_tile &&
+               form.taps[1] * form.taps[2] > 1 && job.winners == WinnerForm::none &&
+               row * item_size(job.x_dtype) <= longest_row_bytes;
+    return form.size[2] <= widest_row && form.size[2] >= narrow_tile &&
+           form.count[2] >= narrow_tile / 2 && form.stride[2] <= most_tile_stride;
 }
 
 bool dense_volume(const DirectJob& job) {
@@ -338,11 +354,13 @@ bool dense_volume(const DirectJob& job) {
     const Layout& layout = job.layout;
     const bool turned = is_sixteen_bit_float(job.x_dtype) && !job.divide;
     const std::int64_t pooled =
-        form.taps[0] * form.count[1] * form.count[2] * item_size(job.y_dtype);
-    return job.winners == WinnerForm::none && !turned && form.taps[0] <= most_dense_taps &&
+        form.taps[0] * form.count[1] * form.count[2] * layout.lanes * item_size(job.y_dtype);
+    return job.winners == WinnerForm::none && !turned && form.taps[0] <= most_planar_taps &&
            pooled <= volume_ring_bytes &&
-           layout.x_axis[0] == form.size[1] * form.size[2] * item_size(job.x_dtype) &&
-           layout.y_axis[0] == form.count[1] * form.count[2] * item_size(job.y_dtype);
+           layout.x_axis[0] ==
+               form.size[1] * form.size[2] * layout.lanes * item_size(job.x_dtype) &&
+           layout.y_axis[0] ==
+               form.count[1] * form.count[2] * layout.lanes * item_size(job.y_dtype);
 }
 
 }  // namespace
@@ -351,10 +369,10 @@ SmallKernel dense_kernel(const DirectJob& job) {
     const WindowForm& form = *job.form;
     if (!dense_planes(job)) return SmallKernel::direct;
     if (form.size[0] > 1)
-        return tile_rows(form) && dense_volume(job) ? SmallKernel::volume : SmallKernel::direct;
+        return tile_rows(job) && dense_volume(job) ? SmallKernel::volume : SmallKernel::direct;
     if (form.taps[0] != 1) return SmallKernel::direct;
     if (small_planes(job)) return SmallKernel::sheet;
-    return tile_rows(form) && dense_winners(job) ? SmallKernel::tile : SmallKernel::direct;
+    return tile_rows(job) && dense_winners(job) ? SmallKernel::tile : SmallKernel::direct;
 }
 
 bool share_little(const WindowForm& form) {
@@ -378,17 +396,17 @@ void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
     const WindowForm& form = *job.form;
     const std::int64_t row_bytes = form.size[2] * choice.value_bytes;
     const bool pixels = job.kernel == SmallKernel::pixels,
-               direct = job.kernel == SmallKernel::direct;
+               direct = job.kernel == SmallKernel::direct, all_lanes = !direct;
     // (planes that are done several at once are not cut)
     const std::int64_t least_band = job.kernel == SmallKernel::sheet
                                         ? form.count[1]
                                         : std::max<std::int64_t>(8, 4 * form.taps[1]);
     if (job.kernel == SmallKernel::volume)
         cut_small(job, dense_unit_bytes, form.size[1] * row_bytes, form.count[0], 1,
-                  4 * form.taps[0], share);
+                  4 * form.taps[0], share, all_lanes);
     else
         cut_small(job, direct || pixels ? unit_bytes : dense_unit_bytes, row_bytes, form.count[1],
-                  form.count[0], least_band, share, pixels);
+                  form.count[0], least_band, share, all_lanes);
     // Rows of lanes are cut so that those of a window stay in L1; a tile reads taps - 1 columns
     // again.
     const std::int64_t fitting =

@@ -27,7 +27,7 @@ WINDOWS = [
         Windows.sliding(5, 3, 2),
     ),
 ]
-SHAPES = [(3, 7, 7), (2, 33, 112), (3, 31, 61), (1, 40, 301), (2, 24, 24)]
+SHAPES = [(3, 7, 7), (2, 33, 112), (3, 31, 61), (1, 40, 301), (2, 24, 24), (2, 11, 80)]
 
 
 @contextmanager
@@ -72,3 +72,24 @@ def test_nan_calls_for_care_there_too() -> None:
         y = pw.pool(x, windows, "max")
         with without_caches():
             assert same_bits(pw.pool(x, windows, "max"), y)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels last"])
+@pytest.mark.parametrize("columns", [48, 50])
+@pytest.mark.parametrize("size", [3, 5, 13])
+def test_lines_begin_anywhere(size: int, columns: int, last: bool) -> None:
+    """What a row, a plane or a unit leaves of a line goes on with the next, or ends there."""
+    x = values((32, 19, columns), np.dtype("float32"), special=False)
+    axes = (0, 1) if last else (1, 2)
+    x = np.ascontiguousarray(x.transpose(1, 2, 0)) if last else x
+    windows = Windows.sliding(size, 1, size // 2)
+    y = pw.pool(x, windows, "max", axes=axes)
+    for offset in range(17):
+        for planes in (slice(None), slice(1, -3)):  # (the latter: rows of channels with gaps)
+            out, memory = placed(y, offset)
+            part = out[..., planes] if last else out[planes]
+            with without_caches():
+                pw.pool(x[..., planes] if last else x[planes], windows, "max", axes=axes, out=part)
+            assert same_bits(part, y[..., planes] if last else y[planes])
+            part[...] = 77
+            assert (memory == 77).all()

@@ -11,7 +11,7 @@ namespace {
 // Sixteen planes are read side by side, in short runs that no hardware prefetcher follows: what
 // comes next is asked for. A hint may lie anywhere.
 template <int Write> inline void ask_for(const char* at, std::int64_t bytes) {
-    for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(at + b, Write);
+    for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(at + b, Write, 2);
 }
 
 // `Unit` derives from this and has locate(place, group), take_scratch(beside), fill_scratch() and

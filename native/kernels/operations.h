@@ -170,71 +170,37 @@ POOLWISE_APART void join_some(typename Op::Row target, const typename Op::Row* r
     }
 }
 
-// The same, looking for NaN on the way, of at least a vector of floats.
-template <class Op, int Count, class T = typename Op::Value>
-POOLWISE_APART void join_watched(T* target, const typename Op::Row* rows, std::int64_t count,
-                                 NaNWatch<T>& watch) {
-    using V = Vec<T>;
-    constexpr std::int64_t lanes = vector_lanes<T>;
-    const T* r[Count];
-    for (int t = 0; t < Count; ++t) r[t] = rows[t].v;
-    Vec<TapInt<T>> seen{};
-    for (std::int64_t at = 0; at < count; at += lanes) {
-        const std::int64_t n = smaller(at, count - lanes);
-        V v[Count];
-        for (int t = 0; t < Count; ++t) v[t] = load_vector<V>(r[t] + n);
-        for (int t = 0; t + 1 < Count; t += 2) seen |= unordered<T>(v[t], v[t + 1]);
-        if (Count % 2) seen |= v[Count - 1] != v[Count - 1];
-        for (int t = 1; t < Count; ++t)
-            v[0] = (Op::identity == Limits<T>::high ? v[t] < v[0] : v[t] > v[0]) ? v[t] : v[0];
-        store_vector(target + n, v[0]);
+// How rows are joined: target = a joined over some of them, in order.
+template <class Op> struct JoinSome {
+    void operator()(typename Op::Row target, const typename Op::Row* rows, int how_many,
+                    std::int64_t count) const {
+        join_some<Op>(target, rows, how_many, count);
     }
-    watch.seen |= seen;
-}
-template <class Op, class T = typename Op::Value>
-POOLWISE_APART void join_some_watched(T* target, const typename Op::Row* rows, int how_many,
-                                      std::int64_t count, NaNWatch<T>& watch) {
-    switch (how_many) {
-        case 1: return join_watched<Op, 1>(target, rows, count, watch);
-        case 2: return join_watched<Op, 2>(target, rows, count, watch);
-        case 3: return join_watched<Op, 3>(target, rows, count, watch);
-        case 4: return join_watched<Op, 4>(target, rows, count, watch);
-        case 5: return join_watched<Op, 5>(target, rows, count, watch);
-        default: return join_watched<Op, 6>(target, rows, count, watch);
-    }
-}
+};
 
-// Collects rows one after the other and joins them into `target`, six at a time; given a watch, it
-// is shown them (rows shorter than a vector have been).
-template <class Op> struct Joiner {
+// Collects rows one after the other and joins them into `target`, six at a time.
+template <class Op, class Join = JoinSome<Op>> struct Joiner {
     typename Op::Row target;
     std::int64_t count;
+    Join join;
     typename Op::Row pending[rows_joined];
     int held = 0;
     bool started = false;
-    typename WatchOf<Op>::Type* watch;
 
-    Joiner(typename Op::Row to, std::int64_t length, typename WatchOf<Op>::Type* for_nan = nullptr)
-        : target(to), count(length), watch(for_nan) {}
+    Joiner(typename Op::Row to, std::int64_t length, const Join& how = {})
+        : target(to), count(length), join(how) {}
 
     void add(typename Op::Row row) {
-        if (held == rows_joined) flush();
+        if (held == rows_joined) finish();
         if (held == 0 && started) pending[held++] = target;
         pending[held++] = row;
     }
-    POOLWISE_APART void flush() {
+    POOLWISE_APART void finish() {
         if (held == 0) return;
-        if (!(held == 1 && pending[0].v == target.v)) join_pending();
+        if (!(held == 1 && pending[0].v == target.v)) join(target, pending, held, count);
         started = true;
         held = 0;
     }
-    void join_pending() {
-        if constexpr (Op::watched) {
-            if (watch) return join_some_watched<Op>(target.v, pending, held, count, *watch);
-        }
-        join_some<Op>(target, pending, held, count);
-    }
-    void finish() { flush(); }
 };
 
 template <class Op> POOLWISE_APART void fill_nothing(typename Op::Row target, std::int64_t count) {

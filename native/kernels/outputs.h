@@ -57,12 +57,13 @@ template <class Op, class D> class Outputs {
     using T = typename Op::Value;
     static constexpr std::int64_t lanes = vector_lanes<T>, size = sizeof(D), piece = lanes * size;
     using Element = typename LaneInteger<sizeof(D)>::Type;
-    using V = Vec<Element, static_cast<int>(piece)>;  // what a vector becomes
     // (where an instruction or two shift a vector by any number of elements)
     static constexpr bool carries =
         vector_bytes >= 64 ? size >= 2 : vector_bytes >= 32 && size >= 4;
 
   public:
+    using V = Vec<Element, static_cast<int>(piece)>;  // what a vector becomes
+
     Outputs() = default;
     // Of runs of `count` elements; `go_on`: most of them begin where the one before ended.
     Outputs(bool past_caches, std::int64_t count, bool go_on)
@@ -79,6 +80,20 @@ template <class Op, class D> class Outputs {
             write_lines(out, count, at);
     }
 
+    // For who makes rows side by side, each of whole vectors, and writes whole lines itself: begins
+    // at `out`, and returns how far that lies behind the beginning of its line…
+    std::int64_t begin(D* out) {
+        if (out != next_) begin_line(out);
+        return held_;
+    }
+    // … and goes on by a row, of which the first and the last vector are given: its first line
+    // begins with what is left of the row before.
+    void append_row(D* line, std::int64_t count, V first, V last) {
+        put(line, shifted(carried_, first, shifts_by(lanes - held_)));
+        carried_ = last;
+        next_ = line + held_ + count;
+    }
+
     // When a unit is done, before anybody is told so or makes it again.
     void finish() {
         if (!streams_) return;
@@ -87,7 +102,6 @@ template <class Op, class D> class Outputs {
         drain_streams();
     }
 
-  private:
     static POOLWISE_INLINE inline V bits(Vec<T> v) {
         const auto elements = Op::template stored<D>(v);
         static_assert(sizeof(elements) == sizeof(V), "a vector of elements");
@@ -98,7 +112,11 @@ template <class Op, class D> class Outputs {
         for (int l = 0; l < lanes; ++l) order[l] = static_cast<Element>(l);
         return order + static_cast<Element>(n);
     }
+    static POOLWISE_INLINE inline V shifted(V earlier, V later, V by) {
+        return __builtin_shuffle(earlier, later, by);
+    }
 
+  private:
     // What is carried stands in the register's last lanes; the first `missing_` elements of its
     // line are somebody else's.
     template <class At>
@@ -110,14 +128,14 @@ template <class Op, class D> class Outputs {
         std::int64_t n = 0;
         for (; n + lanes <= count; n += lanes, line += lanes) {
             const V v = bits(at(n));
-            put(line, __builtin_shuffle(carried, v, by));
+            put(line, shifted(carried, v, by));
             carried = v;
         }
         const std::int64_t rest = count - n;
         if (rest > 0) {
             const V v = bits(at(n));
-            if (held_ + rest >= lanes) put(line, __builtin_shuffle(carried, v, by));
-            carried = __builtin_shuffle(carried, v, shifts_by(rest));
+            if (held_ + rest >= lanes) put(line, shifted(carried, v, by));
+            carried = shifted(carried, v, shifts_by(rest));
             held_ = (held_ + rest) % lanes;
         }
         carried_ = carried;
@@ -140,8 +158,8 @@ template <class Op, class D> class Outputs {
     }
     POOLWISE_APART void end_line() {
         if (held_ > missing_)
-            put_some(next_ - held_, __builtin_shuffle(carried_, carried_, shifts_by(lanes - held_)),
-                     missing_, held_);
+            put_some(next_ - held_, shifted(carried_, carried_, shifts_by(lanes - held_)), missing_,
+                     held_);
         held_ = missing_ = 0;
     }
 

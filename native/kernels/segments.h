@@ -158,44 +158,21 @@ POOLWISE_APART void join_asking(T* target, const typename Op::Row* rows, std::in
     if constexpr (Op::watched) watch.seen |= seen;
 }
 
-// Joins rows of the input where they lie, a few at a time.
-template <class Op> class AskingJoiner {
-    using T = typename Op::Value;
-    using Row = typename Op::Row;
-
-  public:
-    AskingJoiner(Row to, std::int64_t length, std::int64_t apart, typename WatchOf<Op>::Type& watch)
-        : target_(to), length_(length), ahead_((rows_joined - 1) * apart), watch_(watch) {}
-
-    void add(Row row) {
-        if (held_ == rows_joined) finish();
-        if (held_ == 0 && started_) rows_[held_++] = target_;
-        rows_[held_++] = row;
-    }
-    void finish() {
-        switch (held_) {
-            case 1: return join<1>();
-            case 2: return join<2>();
-            case 3: return join<3>();
-            case 4: return join<4>();
-            case 5: return join<5>();
-            case 6: return join<6>();
-            default: return;
+// The same for a Joiner.
+template <class Op> struct JoinAsking {
+    std::int64_t ahead;
+    typename WatchOf<Op>::Type& watch;
+    void operator()(typename Op::Row target, const typename Op::Row* rows, int how_many,
+                    std::int64_t count) const {
+        switch (how_many) {
+            case 1: return join_asking<Op, 1>(target.v, rows, count, ahead, watch);
+            case 2: return join_asking<Op, 2>(target.v, rows, count, ahead, watch);
+            case 3: return join_asking<Op, 3>(target.v, rows, count, ahead, watch);
+            case 4: return join_asking<Op, 4>(target.v, rows, count, ahead, watch);
+            case 5: return join_asking<Op, 5>(target.v, rows, count, ahead, watch);
+            default: return join_asking<Op, 6>(target.v, rows, count, ahead, watch);
         }
     }
-
-  private:
-    template <int Count> void join() {
-        join_asking<Op, Count>(target_.v, rows_, length_, ahead_, watch_);
-        started_ = true;
-        held_ = 0;
-    }
-
-    Row target_, rows_[rows_joined];
-    std::int64_t length_, ahead_;
-    typename WatchOf<Op>::Type& watch_;
-    int held_ = 0;
-    bool started_ = false;
 };
 
 template <class Op> class SegmentsUnit {
@@ -274,10 +251,12 @@ template <class Op> class SegmentsUnit {
             const bool vectors = length >= vector_lanes<T>;
             bool asked = false;
             if constexpr (asks) {
-                asked = in_place_ && vectors;
-                if (asked) join_all(AskingJoiner<Op>(reduced, length, layout_.x_axis[1], watch_));
+                // (rows that lie elsewhere are near)
+                const std::int64_t ahead = in_place_ ? (rows_joined - 1) * layout_.x_axis[1] : 0;
+                asked = vectors && (in_place_ || Op::watched);
+                if (asked) join_all(Joiner<Op, JoinAsking<Op>>(reduced, length, {ahead, watch_}));
             }
-            if (!asked) join_all(Joiner<Op>(reduced, length, vectors ? &watch_ : nullptr));
+            if (!asked) join_all(Joiner<Op>(reduced, length));
             for (std::int64_t s2 = 0; s2 < segments_[2]; ++s2) {
                 if (!job_.axes[2].used[s2]) continue;
                 reduce_columns(reduced, job_.axes[2].edges[s2], job_.axes[2].edges[s2 + 1],

@@ -1,15 +1,17 @@
-// The tile kernel: small windows over dense rows, one register wide, walking down the plane.
+// The tile kernel: small windows over dense rows, several rows of outputs at a time, tile by tile.
 //
-// A tile is as many neighbouring outputs as a register holds. For each row of the input the tile's
-// windows are reduced along the row, straight from memory; the rows so reduced that the next
-// windows see again stay in registers, and what they are joined to is stored: no pass reads what
-// another one wrote. Tiles walk down a few rows, one after the other, so that the rows of a walk
-// stay in the first cache; meanwhile what the next walk reads is asked for. Where outputs go past
-// the caches a walk's are gathered first: whole lines are written, wherever rows begin.
+// A tile is as many neighbouring outputs as a register holds, of a few output rows at once. The
+// rows of the input that they see are reduced along the tile, straight from memory, and joined
+// downwards in registers: no pass reads what another one wrote. Tiles go along the rows, so memory
+// is read and written in a few streams side by side. Where outputs go past the caches, what a tile
+// leaves of a line unfinished waits in a register for the next tile, one per row; a row's last part
+// waits for the next row's first one. (Only where rows do not end with a tile are they gathered.)
+//
+// Channels last are rows of all channels in which taps lie a pixel apart.
 //
 // Cost per vector of outputs: kw loads (kw - 1 of them across lines) and joins along the row,
-// kh - 1 joins downwards, a store; a walk reduces kh - stride rows again. Tiles that see a row's
-// end shut out by gates what is not theirs; rows that are not there are rows of nothing.
+// kh - 1 joins downwards, a store; of every few rows, kh - stride are reduced again. Tiles that see
+// a row's end shut out by gates what is not theirs; rows that are not there are rows of nothing.
 //
 // Winners are pairs (see pairs.h): cells are numbered by their tap, and the row and the window are
 // added. NaN are looked for as cells are loaded; a unit that has one is done again, exactly, by
@@ -53,14 +55,17 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
           unit_(unit),
           scratch_(scratch),
           arena_{scratch},
-          outputs_(job.past_caches, f_.count[2], true),
-          winners_(job.winners, job.past_caches, f_.count[2]) {
+          width_(f_.size[2] * job.layout.lanes),
+          height_(f_.size[1]),
+          columns_(f_.count[2] * job.layout.lanes),
+          pad_(f_.pad[2] * job.layout.lanes),
+          apart_(job.layout.lanes),
+          outputs_(job.past_caches, columns_, true),
+          copies_(job.past_caches, columns_, true),
+          winners_(job.winners, job.past_caches, columns_) {
         band_ = unit % job.bands;
         first_plane_ = unit / job.bands * job.groups_per_unit;
         last_plane_ = smaller(first_plane_ + job.groups_per_unit, job.groups);
-        width_ = f_.size[2];
-        height_ = f_.size[1];
-        columns_ = f_.count[2];
     }
 
     void run() {
@@ -68,8 +73,8 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         fill_scratch();
         for (std::int64_t plane = first_plane_; plane < last_plane_; ++plane) make_plane(plane);
         outputs_.finish();
-        if constexpr (Op::indexed) winners_.finish();
-        if (job_.past_caches) drain_streams();
+        copies_.finish();
+        winners_.finish();
         if (met_suspects()) DirectUnit<Careful>(job_, unit_, scratch_).run_exactly();
     }
 
@@ -91,11 +96,11 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         const std::int64_t last = smaller((band_ + 1) * job_.band, f_.count[1]);
         for (std::int64_t o = band_ * job_.band; o < last;) {
             // Outputs that are divided alike.
-            const std::int64_t most = smaller(last, o + walk_);
-            std::int64_t end = o + 1;
-            while (end < most && same_divisors(o, end)) ++end;
-            make_rows(plane, o, end);
-            o = end;
+            const std::int64_t most = smaller<std::int64_t>(last - o, rows_at_once());
+            std::int64_t rows = 1;
+            while (rows < most && same_divisors(o, o + rows)) ++rows;
+            make_rows(plane, o, static_cast<int>(rows));
+            o += rows;
         }
     }
     bool met_suspects() const {
@@ -104,56 +109,52 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
     }
 
   private:
-    static constexpr std::int64_t walk_bytes = 12 << 10, shortest_walk = 8;
-    static constexpr int most_taps = 5;
+    // As many rows as registers hold; long rows, which often lie a power of two apart, share their
+    // cache sets.
+    static constexpr int most_rows = vector_bytes >= 64 && !Op::indexed ? 8 : 4, most_long_rows = 4;
+    static constexpr int most_taps = 7, most_stride = 3;
+    static constexpr int most_reach = (most_rows - 1) * most_stride + most_taps;
     static constexpr bool divides = !Op::watched && floating<T>;
+    static constexpr std::int64_t asks_ahead = 4 << 10;
+    // Hardware follows a few long rows by itself.
+    static constexpr std::int64_t long_row_bytes = 4 << 10;
+    static constexpr std::int64_t most_gathered_bytes = 32 << 10;
+
+    bool lies_apart() const { return apart_ > 1; }
+    int rows_at_once() const { return lies_apart() ? most_long_rows : most_rows; }
 
     POOLWISE_APART void take_scratch() {
         const std::int64_t stride = f_.stride[2], taps = f_.taps[2];
-        groups_ = (taps + stride - 1) / stride;
+        groups_ = static_cast<int>((taps + stride - 1) / stride);
         // The last tile overlaps the one before it, or is the only one and runs over the end.
         tiles_ = (columns_ + lanes - 1) / lanes;
         const std::int64_t padded = tiles_ * lanes;
-        for (std::int64_t g = 0; g < groups_; ++g)
-            gates_[g] = arena_.template take<T>((padded + lanes) * stride);
         if (job_.divide) along_ = arena_.template take<T>(padded + lanes);
         if constexpr (divides) factors_ = arena_.template take<T>(padded + lanes);
-        row_cells_ = f_.pad[2] + larger(width_, padded * stride - f_.pad[2]) + groups_ * stride;
+        row_cells_ = pad_ + larger(width_, padded * stride - pad_) + groups_ * stride * apart_;
         nothing_ = arena_.template take<S>(row_cells_);
-        for (std::int64_t k = 0; k < f_.taps[1]; ++k)
-            copies_[k] = arena_.template take<S>(row_cells_);
-        const std::int64_t read = width_ * f_.stride[1] * static_cast<std::int64_t>(sizeof(S)),
-                           written = columns_ * static_cast<std::int64_t>(
-                                                    sizeof(D) + (Op::indexed ? sizeof(I) : 0));
-        walk_ = smaller(f_.count[1], larger(shortest_walk, walk_bytes / larger(read, written)));
-        gathered_ = arena_.template take<D>(walk_ * columns_ + lanes);
+        const std::int64_t at_once = rows_at_once(),
+                           reach = (at_once - 1) * f_.stride[1] + f_.taps[1];
+        for (std::int64_t r = 0; r < reach; ++r) asides_[r] = arena_.template take<S>(row_cells_);
+        gathered_ = arena_.template take<D>(at_once * columns_ + lanes);
         if constexpr (Op::indexed) {
-            won_ = arena_.template take<I>(walk_ * columns_ + lanes);
+            won_ = arena_.template take<I>(at_once * columns_ + lanes);
             first_tap_ = arena_.template take<I>((padded + lanes) * stride);
         }
     }
 
     POOLWISE_APART void fill_scratch() {
-        const std::int64_t stride = f_.stride[2], pad = f_.pad[2], taps = f_.taps[2];
-        const std::int64_t cells = (tiles_ + 1) * lanes * stride;
-        for (std::int64_t g = 0; g < groups_; ++g)
-            for (std::int64_t n = 0; n < cells; ++n) {
-                const std::int64_t cell = g * stride + n - pad;
-                gates_[g][n] = cell < 0 || cell >= width_ ? Op::closed : Op::open;
-            }
-        for (std::int64_t n = 0; n < row_cells_; ++n) {
-            nothing_[n] = nothing_of<Op, S>();
-            for (std::int64_t k = 0; k < f_.taps[1]; ++k) copies_[k][n] = S{};
-        }
+        for (std::int64_t n = 0; n < row_cells_; ++n) nothing_[n] = nothing_of<Op, S>();
         if constexpr (Op::indexed) {
             places_ = job_.winners != WinnerForm::tap8;
-            row_apart_ = places_ ? width_ : taps;
-            for (std::int64_t n = 0; n < cells; ++n)
-                first_tap_[n] = static_cast<I>(larger<std::int64_t>(0, pad - n));
+            row_apart_ = places_ ? width_ : f_.taps[2];
+            for (std::int64_t n = 0; n < (tiles_ + 1) * lanes * f_.stride[2]; ++n)
+                first_tap_[n] = static_cast<I>(larger<std::int64_t>(0, pad_ - n));
         }
         if constexpr (divides) {
             if (job_.divide)
-                divider_.prepare(job_.divisors, job_.divisor_override, 0, columns_, 1, along_);
+                divider_.prepare(job_.divisors, job_.divisor_override, 0, f_.count[2], apart_,
+                                 along_);
             finished_ = -1;
         }
     }
@@ -176,26 +177,28 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         at.x = reinterpret_cast<const S*>(job_.x + offset(layout.x_batch));
         at.y = reinterpret_cast<D*>(job_.y + offset(layout.y_batch));
         if constexpr (Op::indexed) at.winners = job_.indices + offset(layout.i_batch);
-        const std::int64_t before = f_.pad[2], behind = row_cells_ - before - width_;
+        const std::int64_t behind = row_cells_ - pad_ - width_;
         const std::int64_t cells = height_ * width_, ahead = job_.planes_run_on ? plane * cells : 0,
                            after = job_.planes_run_on ? (job_.groups - plane - 1) * cells : 0;
         const auto rows = [&](std::int64_t missing) {
             return missing > 0 ? (missing + width_ - 1) / width_ : 0;
         };
-        at.from = rows(before - ahead);
+        at.from = rows(pad_ - ahead);
         at.to = height_ - rows(behind - after);
         return at;
     }
-    // (Of rows that are in use at the same time each has a `copy` of its own.)
-    POOLWISE_INLINE const S* row_of(const Plane& plane, std::int64_t h, int copy = 0) const {
-        if (h >= plane.from && h < plane.to) return plane.x + h * width_;
-        return row_aside(plane, h, copy);
+    // Row h, which is the row number `aside` in use.
+    const S* row_of(const Plane& plane, std::int64_t h, int aside) const {
+        if (h < 0 || h >= height_) return nothing_ + pad_;
+        const S* const row = plane.x + h * width_;
+        return h >= plane.from && h < plane.to ? row : row_aside(row, asides_[aside]);
     }
-    POOLWISE_APART const S* row_aside(const Plane& plane, std::int64_t h, int copy) const {
-        if (h < 0 || h >= height_) return nothing_ + f_.pad[2];
-        S* const row = copies_[copy] + f_.pad[2];
-        for (std::int64_t n = 0; n < width_; ++n) row[n] = plane.x[h * width_ + n];
-        return row;
+    POOLWISE_APART const S* row_aside(const S* row, S* aside) const {
+        for (std::int64_t n = 0; n < row_cells_; ++n) {
+            const std::int64_t cell = n - pad_;
+            aside[n] = cell >= 0 && cell < width_ ? row[cell] : S{};
+        }
+        return aside + pad_;
     }
 
     bool same_divisors(std::int64_t a, std::int64_t b) const {
@@ -203,38 +206,53 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
                job_.divisors[1][a] == job_.divisors[1][b];
     }
 
-    // ---- walks: output rows [o, end)
+    // ---- output rows [o, o + rows)
 
-    struct Walk {
+    // How outputs go to memory: as they are made; rows gathered, and then written; or lines, of
+    // which tiles leave parts to each other.
+    enum class Way { straight, gathered, lines };
+
+    struct Rows {
         const Plane& plane;
-        std::int64_t o, end;
-        D* out;  // where the first row goes
-        bool stream;
-        mutable const char* soon;  // what the walk after this one reads, asked for line by line
+        std::int64_t o, h;  // the first one, and the first row that it sees
+        int count;
+        D* out;
+        Way way;
+        std::int64_t beyond;  // how far `out` lies behind the beginning of its line
     };
 
-    void make_rows(const Plane& plane, std::int64_t o, std::int64_t end) {
+    void make_rows(const Plane& plane, std::int64_t o, int count) {
         D* const out = plane.y + o * columns_;
-        const bool lines = lanes * sizeof(D) == 64 && columns_ % lanes == 0 &&
-                           reinterpret_cast<std::uintptr_t>(out) % 64 == 0;
-        // (where much less is written than read, it is not worth a pass of its own)
-        const bool many = Op::indexed || f_.stride[1] * f_.stride[2] == 1;
-        const bool gathers = columns_ < lanes || (job_.past_caches && !lines && many);
-        const char* const soon = reinterpret_cast<const char*>(
-            plane.x + (f_.first[1][o] + (end - o) * f_.stride[1] + f_.taps[1] - 1) * width_);
-        const Walk walk{plane, o, end, gathers ? gathered_ : out, job_.past_caches && lines, soon};
+        const std::int64_t written = count * columns_ * static_cast<std::int64_t>(sizeof(D));
+        Way way = Way::straight;
+        if (job_.past_caches) {
+            if (lanes * sizeof(D) == 64 && columns_ % lanes == 0)
+                way = Way::lines;
+            else if (written <= most_gathered_bytes)
+                way = Way::gathered;
+        }
+        if (columns_ < lanes) way = Way::gathered;
+        Rows rows{plane, o, f_.first[1][o], count, way == Way::gathered ? gathered_ : out, way, 0};
+        if (way == Way::lines) rows.beyond = outputs_.begin(out);
+        const int reach = static_cast<int>((count - 1) * f_.stride[1] + f_.taps[1]);
+        for (int r = 0; r < reach; ++r) source_[r] = row_of(plane, rows.h + r, r) - pad_;
         if constexpr (divides)
-            finish(o) ? make_walk(walk, OverEach<T>{1, factors_})
-                      : make_walk(walk, TimesEach<T>{factors_});
+            finish(o) ? make_tiles(rows, OverEach<T>{1, factors_})
+                      : make_tiles(rows, TimesEach<T>{factors_});
         else
-            make_walk(walk, Keep{});
-        const std::int64_t count = (end - o) * columns_;
-        if (gathers) write_copy(outputs_, out, gathered_, count);
+            make_tiles(rows, Keep{});
+        if (way == Way::lines) {
+            D* line = out - rows.beyond;
+            for (int r = 0; r < count; ++r, line += columns_)
+                outputs_.append_row(line, columns_, firsts_[r], lasts_[r]);
+        }
+        if (way == Way::gathered) write_copy(copies_, out, gathered_, count * columns_);
         if constexpr (Op::indexed)
-            winners_.write(plane.winners + o * columns_ * winner_bytes(job_.winners), won_, count);
+            winners_.write(plane.winners + o * columns_ * winner_bytes(job_.winners), won_,
+                           count * columns_);
     }
     // Sums are divided by factors_, or multiplied: returns whether it is the one. (Two kinds of
-    // walks are enough.)
+    // tiles are enough.)
     bool finish(std::int64_t o) {
         const std::int64_t row = !job_.divide || job_.divisor_override ? 0 : job_.divisors[1][o];
         if (row == finished_) return over_;
@@ -252,82 +270,51 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         return over_;
     }
 
-    template <class After> void make_walk(const Walk& walk, const After& after) {
+    template <class After> void make_tiles(const Rows& rows, const After& after) {
         const std::int64_t kw = f_.taps[2], sw = f_.stride[2];
         const bool square = f_.taps[1] == kw && f_.stride[1] == sw;
-        if (square && kw == 3 && sw == 1) return walk_tiles<3, 1, true>(walk, after);
-        if (square && kw == 5 && sw == 1) return walk_tiles<5, 1, true>(walk, after);
-        if (square && kw == 3 && sw == 2) return walk_tiles<3, 2, true>(walk, after);
-        if (square && kw == 2 && sw == 2) return walk_tiles<2, 2, true>(walk, after);
-        if (square && kw == 3 && sw == 3) return walk_tiles<3, 3, true>(walk, after);
-        if (sw == 1) return walk_tiles<0, 1, false>(walk, after);
-        if (sw == 2) return walk_tiles<0, 2, false>(walk, after);
-        walk_tiles<0, 3, false>(walk, after);
+        if constexpr (!Op::indexed) {
+            if (lies_apart()) {
+                if (square && kw == 3) return make_tiles<3, 1, true, true>(rows, after);
+                if (square && kw == 5) return make_tiles<5, 1, true, true>(rows, after);
+                return make_tiles<0, 1, false, true>(rows, after);
+            }
+        }
+        if (square && kw == 3 && sw == 1) return make_tiles<3, 1, true, false>(rows, after);
+        if (square && kw == 5 && sw == 1) return make_tiles<5, 1, true, false>(rows, after);
+        if (square && kw == 3 && sw == 2) return make_tiles<3, 2, true, false>(rows, after);
+        if (square && kw == 2 && sw == 2) return make_tiles<2, 2, true, false>(rows, after);
+        if (square && kw == 3 && sw == 3) return make_tiles<3, 3, true, false>(rows, after);
+        if (sw == 1) return make_tiles<0, 1, false, false>(rows, after);
+        if (sw == 2) return make_tiles<0, 2, false, false>(rows, after);
+        make_tiles<0, 3, false, false>(rows, after);
     }
     // Kernel: along a row, 0 if not known; and downwards too if it is `Square`. Likewise strides.
-    template <int Kernel, int Stride, bool Square, class After>
-    void walk_tiles(const Walk& walk, const After& after) {
-        // Tiles that gates are needed for come first and last.
+    // `Apart`: taps lie apart_ cells apart.
+    template <int Kernel, int Stride, bool Square, bool Apart, class After>
+    void make_tiles(const Rows& rows, const After& after) {
+        // Tiles that see a row's end come first and last. (The latter show all of their cells to
+        // the watch, and so the row's last ones.)
+        const std::int64_t reach = (f_.taps[2] - 1) * apart_;
         std::int64_t begin = 0, end = tiles_;
         while (begin < end && first_cell<Stride>(begin) < 0) ++begin;
         while (begin < end &&
-               first_cell<Stride>(end - 1) + (lanes - 1) * Stride + f_.taps[2] > width_)
+               (output_of(end - 1) + lanes > columns_ - apart_ ||
+                first_cell<Stride>(end - 1) + (lanes - 1) * Stride + reach >= width_))
             --end;
-        const bool apart = Square ? Kernel <= Stride : f_.taps[1] <= f_.stride[1];
-        if constexpr (!Square || Kernel <= Stride) {
-            if (apart) {
-                if (begin > 0) go_across<Kernel, Stride, Square, true>(walk, 0, begin, after);
-                go_across<Kernel, Stride, Square, false>(walk, begin, end, after);
-                if (end < tiles_) go_across<Kernel, Stride, Square, true>(walk, end, tiles_, after);
-            }
-        }
-        if constexpr (!Square || Kernel > Stride) {
-            for (std::int64_t t = 0; t < tiles_ && !apart; ++t)
-                if (begin <= t && t < end)
-                    walk_down<Kernel, Stride, Square, false>(walk, t, after);
-                else
-                    walk_down<Kernel, Stride, Square, true>(walk, t, after);
-        }
-        if constexpr (Op::watched) look_at_ends(walk);
+        constexpr int most = Apart ? most_long_rows : most_rows;
+        if (rows.count < most) begin = end = tiles_;
+        some_tiles<Kernel, Stride, Square, Apart, true>(rows, 0, begin, after);
+        some_tiles<Kernel, Stride, Square, Apart, false>(rows, begin, end, after);
+        some_tiles<Kernel, Stride, Square, Apart, true>(rows, end, tiles_, after);
     }
     // A tile's first output, and the first cell that it sees.
     std::int64_t output_of(std::int64_t t) const {
         return larger<std::int64_t>(0, smaller(t * lanes, columns_ - lanes));
     }
     template <int Stride> std::int64_t first_cell(std::int64_t t) const {
-        return output_of(t) * Stride - f_.pad[2];
+        return output_of(t) * Stride - pad_;
     }
-
-    // Rows' last cells, which are no tile's first taps.
-    POOLWISE_APART void look_at_ends(const Walk& walk) {
-        const std::int64_t first = f_.first[1][walk.o],
-                           last = f_.first[1][walk.end - 1] + f_.taps[1];
-        const std::int64_t cell = larger<std::int64_t>(0, width_ - lanes);
-        for (std::int64_t h = first; h < last; ++h) seen_(Op::load(row_of(walk.plane, h) + cell));
-    }
-
-    // What shuts out the taps of a group that lie beyond the row for windows from q on; null if
-    // none does.
-    template <int Stride> const T* gate_of(int group, std::int64_t q) const {
-        const std::int64_t first = (q + group) * Stride - f_.pad[2],
-                           last = first + lanes * Stride - 1;
-        return first < 0 || last >= width_ ? gates_[group] + q * Stride : nullptr;
-    }
-
-    // What a tile knows of its cells.
-    template <int Stride, bool Edge> struct Tile {
-        const T* gates[most_taps];
-        const I* first_tap;
-        N column{};
-
-        Tile(const TileUnit& unit, std::int64_t q) : first_tap(unit.first_tap_ + q * Stride) {
-            for (int g = 0; Edge && g < unit.groups_; ++g)
-                gates[g] = unit.template gate_of<Stride>(g, q);
-            // Winners are places in the plane, or taps: seen from their window's first cell.
-            for (int l = 0; Op::indexed && unit.places_ && l < lanes; ++l)
-                column[l] = static_cast<I>((q + l) * Stride - unit.f_.pad[2]);
-        }
-    };
 
     // visit(Width<k>{}) for k in [from, to), unrolled if they are known.
     template <int From, int To, class Visit>
@@ -338,124 +325,132 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
             for (int k = from; k < to; ++k) visit(k);
     }
 
-    // Tile t, down all rows of the walk.
-    template <int Kernel, int Stride, bool Square, bool Edge, class After>
-    POOLWISE_APART void walk_down(const Walk& walk, std::int64_t t, const After& after) {
+    // Tiles [first, last) of the rows. Those in the middle of as many rows as fit are unrolled, and
+    // stay in registers; the others, which are few, are not.
+    template <int Kernel, int Stride, bool Square, bool Apart, bool Edge, class After>
+    POOLWISE_APART void some_tiles(const Rows& rows, std::int64_t first, std::int64_t last,
+                                   const After& after) {
+        constexpr bool Unrolled = Square && !Edge;
         constexpr int Taps = Square ? Kernel : 0,
-                      Kept = Square && Kernel > Stride ? Kernel - Stride : 0;
+                      Count = !Unrolled ? 0
+                              : Apart   ? most_long_rows
+                                        : most_rows,
+                      Reach = Unrolled ? (Count - 1) * Stride + Kernel : 0;
         const int taps = Square ? Kernel : static_cast<int>(f_.taps[1]);
         const int stride = Square ? Stride : static_cast<int>(f_.stride[1]);
-        const int kept = taps - stride;
-        const std::int64_t q = output_of(t), cell = q * Stride - f_.pad[2];
-        const Plane plane = walk.plane;
-        const Tile<Stride, Edge> tile(*this, q);
-        const char* soon = walk.soon;
+        const int count = Unrolled ? Count : rows.count, reach = (count - 1) * stride + taps,
+                  fresh = count * stride;
+        // Line after line of the rows after these, whichever tile is made meanwhile.
         constexpr std::int64_t step = Stride * lanes * static_cast<std::int64_t>(sizeof(S));
+        const bool asks = width_ * static_cast<std::int64_t>(sizeof(S)) < long_row_bytes;
+        const char* soon = reinterpret_cast<const char*>(rows.plane.x + rows.h * width_) +
+                           (asks ? first * step * fresh + asks_ahead : 0);
+        const std::int64_t then = asks ? step : 0;
+        const auto by = Line::shifts_by(lanes - rows.beyond);
+        // Local copies: what is stored below might be them, for all the compiler knows.
+        const Way way = rows.way;
+        const std::int64_t columns = columns_, beyond = rows.beyond;
+        D* const target = rows.out;
+        I* const won = won_;
         Suspects<Op> seen;
-        Register held[Square ? Kernel : most_taps];
-        std::int64_t h = f_.first[1][walk.o];
-        const auto reduce_row = [&](int k) POOLWISE_INLINE {
-            const S* const at = row_of(plane, h + k) + cell;
-            ask_for<0>(soon, step);
-            soon += step;
-            held[k] = reduce<Kernel, Stride, Edge>(at, h + k, tile, seen);
-        };
-        Out out(*this, walk);
-        each_row<0, Kept>(0, kept, reduce_row);
-        for (std::int64_t o = walk.o; o < walk.end; ++o, h += stride) {
-            each_row<Kept, Taps>(kept, taps, reduce_row);
-            Register all = held[taps - 1];
-            each_row<1, Taps>(
-                1, taps, [&](int k) POOLWISE_INLINE { all = Op::joined(held[taps - 1 - k], all); });
-            out.template put<Stride>(all, q, tile.column, h, after);
-            out.next_row();
-            each_row<0, Kept>(0, kept, [&](int k) POOLWISE_INLINE { held[k] = held[k + stride]; });
-        }
-        walk.soon = soon;
-        seen_.lanes |= seen.lanes;
-    }
-
-    // Tiles [first, last), row by row: no window sees another one's rows.
-    template <int Kernel, int Stride, bool Square, bool Edge, class After>
-    POOLWISE_APART void go_across(const Walk& walk, std::int64_t first, std::int64_t last,
-                                  const After& after) {
-        constexpr int Taps = Square ? Kernel : 0;
-        const int taps = Square ? Kernel : static_cast<int>(f_.taps[1]);
-        const std::int64_t pad = f_.pad[2], columns = columns_, down = f_.stride[1];
-        const Plane plane = walk.plane;
-        constexpr std::int64_t step = Stride * lanes * static_cast<std::int64_t>(sizeof(S));
-        Suspects<Op> seen;
-        Out out(*this, walk);
-        std::int64_t h = f_.first[1][walk.o];
-        for (std::int64_t o = walk.o; o < walk.end; ++o, h += down) {
-            const S* rows[Square ? Kernel : most_taps];
-            for (int k = 0; k < taps; ++k) rows[k] = row_of(plane, h + k, k) - pad;
-            // (one after the other, whatever number of rows: what lies side by side comes sooner)
-            const char* soon = reinterpret_cast<const char*>(plane.x + h * width_) + read_ahead;
-            for (std::int64_t t = first; t < last; ++t) {
-                const std::int64_t q = larger<std::int64_t>(0, smaller(t * lanes, columns - lanes));
-                const Tile<Stride, Edge> tile(*this, q);
-                Register all{};
-                each_row<0, Taps>(0, taps, [&](int k) POOLWISE_INLINE {
-                    const S* const at = rows[k] + q * Stride;
+        for (std::int64_t t = first; t < last; ++t) {
+            const std::int64_t q = output_of(t), cell = q * Stride;
+            const Tile<Stride, Apart, Edge> tile(*this, q);
+            Register reduced[Unrolled ? Reach : most_reach];
+            each_row<0, Reach>(0, reach, [&](int r) POOLWISE_INLINE {
+                if (r < fresh) {
                     ask_for<0>(soon, step);
-                    soon += step;
-                    const Register row = reduce<Kernel, Stride, Edge>(at, h + k, tile, seen);
-                    all = k == 0 ? row : Op::joined(all, row);
+                    soon += then;
+                }
+                const S* const at = source_[r] + cell;
+                reduced[r] = reduce<Kernel, Stride, Apart, Edge>(at, rows.h + r, tile, seen);
+                if constexpr (in_pairs<Stride, Edge>) {
+                    if (r % 2 == 1)
+                        seen(Op::load(source_[r - 1] + cell), Op::load(at));
+                    else if (r + 1 == reach)
+                        seen(Op::load(at));
+                }
+            });
+            each_row<0, Count>(0, count, [&](int r) POOLWISE_INLINE {
+                const Register* const window = reduced + r * stride;
+                Register all = window[taps - 1];
+                each_row<1, Taps>(1, taps, [&](int k) POOLWISE_INLINE {
+                    all = Op::joined(window[taps - 1 - k], all);
                 });
-                out.template put<Stride>(all, q, tile.column, h, after);
-            }
-            out.next_row();
+                V value;
+                if constexpr (Op::indexed) {
+                    const std::int64_t h = rows.h + r * stride;
+                    const auto from = static_cast<I>(places_ ? 0 : -h * row_apart_);
+                    store_vector(won + r * columns + q,
+                                 Picked<I, Stride>::in_order(all.cell) + tile.column + from);
+                    value = Picked<T, Stride>::in_order(all.value);
+                } else {
+                    value = after(Picked<T, Stride>::in_order(all), q);
+                }
+                D* const out = target + r * columns + q;
+                if (way != Way::lines) return store_whole<Op>(out, value);
+                const auto elements = Line::bits(value);
+                if (t > 0)
+                    stream_vector(out - beyond, Line::shifted(lasts_[r], elements, by));
+                else
+                    firsts_[r] = elements;
+                lasts_[r] = elements;
+            });
         }
         seen_.lanes |= seen.lanes;
     }
 
-    // Where a row of outputs goes, and the next one.
-    struct Out {
-        D* out;
-        I* won;
-        std::int64_t apart, row_apart;
-        bool stream;
-        Out(const TileUnit& unit, const Walk& walk)
-            : out(walk.out),
-              won(unit.won_),
-              apart(unit.columns_),
-              row_apart(unit.places_ ? 0 : unit.row_apart_),
-              stream(walk.stream) {}
+    // What a tile knows of its cells.
+    template <int Stride, bool Apart, bool Edge> struct Tile {
+        static constexpr int most_gates = Edge ? most_taps : 1;
+        T gates[most_gates][Stride * lanes];
+        const T* gate[most_gates];  // of every group of Stride taps; null if nothing is shut out
+        std::int64_t apart;
+        const I* first_tap;
+        N column{};
 
-        template <int Stride, class After>
-        POOLWISE_INLINE void put(const Register& all, std::int64_t q, N column, std::int64_t h,
-                                 const After& after) const {
-            if constexpr (Op::indexed) {
-                const auto from = static_cast<I>(-h * row_apart);
-                store_vector(won + q, Picked<I, Stride>::in_order(all.cell) + column + from);
-                put_values(q, Picked<T, Stride>::in_order(all.value));
-            } else {
-                put_values(q, after(Picked<T, Stride>::in_order(all), q));
+        POOLWISE_INLINE Tile(const TileUnit& unit, std::int64_t q)
+            : apart(unit.apart_), first_tap(unit.first_tap_ + q * Stride) {
+            if constexpr (Edge) make_gates(unit, q);
+            // Winners are places in the plane, or taps: seen from their window's first cell.
+            for (int l = 0; Op::indexed && unit.places_ && l < lanes; ++l)
+                column[l] = static_cast<I>((q + l) * Stride - unit.pad_);
+        }
+        POOLWISE_APART void make_gates(const TileUnit& unit, std::int64_t q) {
+            const V open = broadcast<V>(T(Op::open)), closed = broadcast<V>(T(Op::closed));
+            N place{};
+            for (int l = 0; l < lanes; ++l) place[l] = static_cast<I>(l);
+            for (int g = 0; g < unit.groups_; ++g) {
+                const std::int64_t first = q * Stride + g * Stride * apart - unit.pad_;
+                gate[g] = first < 0 || first + lanes * Stride > unit.width_ ? gates[g] : nullptr;
+                for (int s = 0; gate[g] && s < Stride; ++s) {
+                    const auto within = [&](std::int64_t cell) {
+                        return static_cast<I>(larger<std::int64_t>(
+                            0, smaller<std::int64_t>(lanes, cell - first - s * lanes)));
+                    };
+                    const N inside = (place >= within(0)) & (place < within(unit.width_));
+                    store_vector(gates[g] + s * lanes, inside ? open : closed);
+                }
             }
-        }
-        POOLWISE_INLINE void put_values(std::int64_t q, V v) const {
-            if (stream)
-                stream_vector(out + q, Op::template stored<D>(v));
-            else
-                store_whole<Op>(out + q, v);
-        }
-        POOLWISE_INLINE void next_row() {
-            out += apart;
-            if constexpr (Op::indexed) won += apart;
         }
     };
 
+    // Whether a row's cells are looked at together with those of the row before.
+    template <int Stride, bool Edge> static constexpr bool in_pairs = Stride == 1 && !Edge;
+
     // The tile's windows along a row, the first of which begins at `at`.
-    template <int Kernel, int Stride, bool Edge>
-    POOLWISE_INLINE Register reduce(const S* at, std::int64_t row, const Tile<Stride, Edge>& tile,
+    template <int Kernel, int Stride, bool Apart, bool Edge>
+    POOLWISE_INLINE Register reduce(const S* at, std::int64_t row,
+                                    const Tile<Stride, Apart, Edge>& tile,
                                     Suspects<Op>& seen) const {
         const int taps = Kernel ? Kernel : static_cast<int>(f_.taps[2]);
         Register all{};
         for (int t = 0; t < taps; t += Stride) {
-            if (t == 0) seen.template run<Stride>(at);
+            const S* const from = at + (Apart ? t * tile.apart : t);
+            const bool shown = t == 0 || (Edge && (Apart || t + Stride >= taps));
+            if (shown && !in_pairs<Stride, Edge>) seen.template run<Stride>(from);
             Picked<T, Stride> cells;
-            cells.template load<Op>(at + t, Edge ? tile.gates[t / Stride] : nullptr);
+            cells.template load<Op>(from, Edge ? tile.gate[t / Stride] : nullptr);
             const V first = cells.template phase<0>();
             all = t == 0 ? begun<Stride, Edge>(first, tile.first_tap)
                          : Op::joined(all, numbered(first, t));
@@ -489,23 +484,30 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         }
     }
 
+    using Line = Outputs<Op, D>;
+
     const DirectJob& job_;
     const WindowForm& f_;
     std::int64_t unit_;
     char* scratch_;
     Arena arena_;
-    Copies<D> outputs_;
+    // In elements: of channels last, a row has all channels.
+    const std::int64_t width_, height_, columns_, pad_, apart_;
+    Line outputs_;
+    Copies<D> copies_;
     Winners winners_;
     Divider<T> divider_;
     Suspects<Op> seen_;
-    std::int64_t band_, first_plane_, last_plane_, width_, height_, columns_;
-    std::int64_t groups_ = 0, tiles_ = 0, row_cells_ = 0, walk_ = 1, row_apart_ = 0;
-    T* gates_[most_taps] = {};
+    std::int64_t band_, first_plane_, last_plane_;
+    std::int64_t tiles_ = 0, row_cells_ = 0, row_apart_ = 0;
+    int groups_ = 0;
     T *along_ = nullptr, *factors_ = nullptr;
     std::int64_t finished_ = -1;  // the row's divisor that factors_ are of
     bool over_ = false;
-    S *nothing_ = nullptr, *copies_[most_taps] = {};
+    const S* source_[most_reach];  // the rows that are seen, from the padding on
+    S *nothing_ = nullptr, *asides_[most_reach] = {};
     D* gathered_ = nullptr;
+    typename Line::V firsts_[most_rows], lasts_[most_rows];  // of every row
     // Winners, and for every window the first of its taps that lies in the plane.
     I *won_ = nullptr, *first_tap_ = nullptr;
     bool places_ = false;

@@ -26,7 +26,8 @@ template <class Op, class Careful, class S, class D> class VolumeUnit {
           plane_form_(of_plane(f_)),
           plane_job_(of_plane(job, plane_form_)),
           planes_(plane_job_, 0, scratch),
-          cells_(f_.count[1] * f_.count[2]),
+          columns_(f_.count[2] * job.layout.lanes),
+          cells_(f_.count[1] * columns_),
           outputs_(job.past_caches, cells_, true) {}
     VolumeUnit(const VolumeUnit&) = delete;
     VolumeUnit& operator=(const VolumeUnit&) = delete;
@@ -73,12 +74,13 @@ template <class Op, class Careful, class S, class D> class VolumeUnit {
         Arena arena{planes_.take()};
         for (std::int64_t slot = 0; slot < f_.taps[0]; ++slot)
             ring_[slot] = arena.template take<T>(cells_ + vector_lanes<T>);
-        if (job_.divide) along_ = arena.template take<T>(f_.count[2] + vector_lanes<T>);
+        if (job_.divide) along_ = arena.template take<T>(columns_ + vector_lanes<T>);
         return arena.next;
     }
 
     void prepare_division() {
-        divider_.prepare(job_.divisors, job_.divisor_override, 0, f_.count[2], 1, along_);
+        divider_.prepare(job_.divisors, job_.divisor_override, 0, f_.count[2], job_.layout.lanes,
+                         along_);
         alike_ = divider_.uniform();
         for (std::int64_t h = 1; h < f_.count[1] && !job_.divisor_override; ++h)
             alike_ = alike_ && job_.divisors[1][h] == job_.divisors[1][0];
@@ -150,7 +152,7 @@ template <class Op, class Careful, class S, class D> class VolumeUnit {
     const WindowForm plane_form_;
     DirectJob plane_job_;
     Plane planes_;
-    std::int64_t cells_;
+    std::int64_t columns_, cells_;  // (channels last: of all channels)
     Outputs<Op, D> outputs_;
     Divider<T> divider_;
     bool alike_ = true;

@@ -36,22 +36,22 @@ struct WinnersUnit {
                w * stride[2];
     }
 
-    // visit(index address, dy address) of the first lane of every output, in order
-    template <class Visit> void each_place(Visit&& visit) const {
+    // visit(index address, dy address) of the first output of every row, in order
+    template <class Visit> void each_row(Visit&& visit) const {
         const Layout& layout = job.layout;
         for (std::int64_t d = 0; d < job.dy_size[0]; ++d)
-            for (std::int64_t h = 0; h < job.dy_size[1]; ++h) {
-                const char* i_row = place.indices[0] + d * layout.i_axis[0] + h * layout.i_axis[1];
-                const char* y_row = place.y[0] + d * layout.y_axis[0] + h * layout.y_axis[1];
-                for (std::int64_t w = 0; w < job.dy_size[2]; ++w)
-                    visit(i_row + w * layout.i_axis[2], y_row + w * layout.y_axis[2]);
-            }
+            for (std::int64_t h = 0; h < job.dy_size[1]; ++h)
+                visit(place.indices[0] + d * layout.i_axis[0] + h * layout.i_axis[1],
+                      place.y[0] + d * layout.y_axis[0] + h * layout.y_axis[1]);
     }
     // visit(lane, index address, dy address) of every lane
     template <class Visit> void each(Visit&& visit) const {
-        each_place([&](const char* index, const char* dy) {
-            for (std::int64_t l = 0; l < place.lanes; ++l)
-                visit(l, index + l * job.layout.i_lane, dy + l * job.layout.y_lane);
+        const Layout& layout = job.layout;
+        each_row([&](const char* index, const char* dy) {
+            for (std::int64_t w = 0; w < job.dy_size[2]; ++w)
+                for (std::int64_t l = 0; l < place.lanes; ++l)
+                    visit(l, index + w * layout.i_axis[2] + l * layout.i_lane,
+                          dy + w * layout.y_axis[2] + l * layout.y_lane);
         });
     }
 };
@@ -113,17 +113,15 @@ template <class I> bool in_range(const WinnersUnit& u, std::int64_t least, std::
         });
         return good;
     }
-    for (std::int64_t d = 0; d < u.job.dy_size[0]; ++d)
-        for (std::int64_t h = 0; h < u.job.dy_size[1]; ++h) {
-            const I* const row = reinterpret_cast<const I*>(
-                u.place.indices[0] + d * layout.i_axis[0] + h * layout.i_axis[1]);
-            I lowest = 0, highest = 0;
-            for (std::int64_t n = 0; n < columns * lanes; ++n) {
-                lowest = smaller(lowest, row[n]);
-                highest = larger(highest, row[n]);
-            }
-            good = good && lowest >= least && highest < end;
+    u.each_row([&](const char* indices, const char*) {
+        const I* const row = reinterpret_cast<const I*>(indices);
+        I lowest = 0, highest = 0;
+        for (std::int64_t n = 0; n < columns * lanes; ++n) {
+            lowest = smaller(lowest, row[n]);
+            highest = larger(highest, row[n]);
         }
+        good = good && lowest >= least && highest < end;
+    });
     return good;
 }
 
@@ -322,22 +320,18 @@ template <class T, class I> void add_places(const WinnersUnit& u) {
     const Layout& layout = u.job.layout;
     const std::int64_t lanes = u.place.lanes;
     Zeros zeros(u);
-    for (std::int64_t d = 0; d < u.job.dy_size[0]; ++d)
-        for (std::int64_t h = 0; h < u.job.dy_size[1]; ++h) {
-            const char* const places =
-                u.place.indices[0] + d * layout.i_axis[0] + h * layout.i_axis[1];
-            const char* const values = u.place.y[0] + d * layout.y_axis[0] + h * layout.y_axis[1];
-            I farthest = -1;
-            for (std::int64_t w = 0; w < u.job.dy_size[2]; ++w) {
-                const I* const index = reinterpret_cast<const I*>(places + w * layout.i_axis[2]);
-                for (std::int64_t l = 0; l < lanes; ++l) farthest = larger(farthest, index[l]);
-            }
-            if (farthest >= 0) zeros.up_to(farthest / u.job.dx_size[2] + 1);
-            for (std::int64_t w = 0; w < u.job.dy_size[2]; ++w)
-                add_lanes(const_cast<char*>(u.place.x[0]), layout.x_axis[2],
-                          reinterpret_cast<const I*>(places + w * layout.i_axis[2]),
-                          reinterpret_cast<const T*>(values + w * layout.y_axis[2]), lanes);
+    u.each_row([&](const char* places, const char* values) {
+        I farthest = -1;
+        for (std::int64_t w = 0; w < u.job.dy_size[2]; ++w) {
+            const I* const index = reinterpret_cast<const I*>(places + w * layout.i_axis[2]);
+            for (std::int64_t l = 0; l < lanes; ++l) farthest = larger(farthest, index[l]);
         }
+        if (farthest >= 0) zeros.up_to(farthest / u.job.dx_size[2] + 1);
+        for (std::int64_t w = 0; w < u.job.dy_size[2]; ++w)
+            add_lanes(const_cast<char*>(u.place.x[0]), layout.x_axis[2],
+                      reinterpret_cast<const I*>(places + w * layout.i_axis[2]),
+                      reinterpret_cast<const T*>(values + w * layout.y_axis[2]), lanes);
+    });
 }
 
 template <class T, class I> void scatter_indices(const WinnersUnit& u) {
