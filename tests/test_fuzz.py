@@ -185,3 +185,12 @@ def test_anything_goes_to_an_error_or_the_right_answer(
         assert ours.astype("f8") == pytest.approx(
             theirs.astype("f8"), rel=relative, abs=relative, nan_ok=True
         )
+
+
+def test_an_axis_that_no_array_can_have(one_mebibyte, by_reference) -> None:
+    """Found by the above: such an output has no elements, and NumPy another error for it."""
+    arguments = {"x": np.zeros((2, 0, 5, 3)), "windows": pw.Windows.pyramid((1, 2**40))}
+    arguments |= {"reducer": "max", "axes": (2, 3)}
+    assert isinstance(call(pw.pool, arguments), MemoryError)
+    with by_reference():
+        assert isinstance(call(pw.pool, arguments), MemoryError)

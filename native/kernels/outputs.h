@@ -57,11 +57,11 @@ template <class Op, class D> class Outputs {
     using T = typename Op::Value;
     static constexpr std::int64_t lanes = vector_lanes<T>, size = sizeof(D), piece = lanes * size;
     using Element = typename LaneInteger<sizeof(D)>::Type;
-    // (where an instruction or two shift a vector by any number of elements)
-    static constexpr bool carries =
-        vector_bytes >= 64 ? size >= 2 : vector_bytes >= 32 && size >= 4;
 
   public:
+    // Whether an instruction or two shift a vector by any number of elements.
+    static constexpr bool carries =
+        vector_bytes >= 64 ? size >= 2 : vector_bytes >= 32 && size >= 4;
     using V = Vec<Element, static_cast<int>(piece)>;  // what a vector becomes
 
     Outputs() = default;

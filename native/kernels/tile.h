@@ -111,7 +111,10 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
   private:
     // As many rows as registers hold; long rows, which often lie a power of two apart, share their
     // cache sets.
-    static constexpr int most_rows = vector_bytes >= 64 && !Op::indexed ? 8 : 4, most_long_rows = 4;
+    static constexpr int most_long_rows = 4,
+                         most_rows = vector_bytes >= 64 && sizeof(T) == 4 && !Op::indexed
+                                         ? 8
+                                         : most_long_rows;
     static constexpr int most_taps = 7, most_stride = 3;
     static constexpr int most_reach = (most_rows - 1) * most_stride + most_taps;
     static constexpr bool divides = !Op::watched && floating<T>;
@@ -226,7 +229,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         const std::int64_t written = count * columns_ * static_cast<std::int64_t>(sizeof(D));
         Way way = Way::straight;
         if (job_.past_caches) {
-            if (lanes * sizeof(D) == 64 && columns_ % lanes == 0)
+            if (Line::carries && lanes * sizeof(D) == 64 && columns_ % lanes == 0)
                 way = Way::lines;
             else if (written <= most_gathered_bytes)
                 way = Way::gathered;

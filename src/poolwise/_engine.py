@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from . import _native, reference
 from ._arrays import Array, as_array, check_out, raw
-from ._checks import as_axes, check_memory, table_bytes
+from ._checks import INT64_MAX, as_axes, check_memory, table_bytes
 from ._dtypes import accumulator, core_name
 from .reducers import Reducer
 from .windows import Plan, Windows
@@ -86,7 +86,10 @@ class Prepared:
         self.tables_back = 0 if self.reference_only else self.tables + back
         self._native: _native.Plan | None = None
         self._layouts: dict[tuple[object, ...], _native.ForwardCall] = {}
-        check_memory(self.cells * self.out_dtype.itemsize + self.tables, f"output {self.shape}")
+        need = self.cells * self.out_dtype.itemsize + self.tables
+        longest = max(self.shape, default=0)
+        # An axis that no array can have is too much memory, even where the array has no elements.
+        check_memory(max(need, longest if longest > INT64_MAX else 0), f"output {self.shape}")
 
     @property
     def reference_only(self) -> bool:
