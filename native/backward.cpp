@@ -155,6 +155,7 @@ Status add_windows(const Plan& plan, const ArrayView& dx, Dtype dx_dtype, const 
         RowsJob job = sums_job(plan, g, dx, dx_dtype, dy[g], dy_dtype, axes, reducer);
         job.past_caches = plan.grid_count() == 1 &&
                           past_caches(written + element_count(dy[g]) * item_size(dy_dtype));
+        job.far_past_caches = job.past_caches && past_caches(written / 4);
         cut_rows(job, choice, 1);
         const Status status = run_batches({rows_batch(job, choice)}, written);
         if (status != Status::ok) return status;

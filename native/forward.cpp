@@ -122,6 +122,7 @@ class Forward {
         for (Cut<RowsJob>& cut : rows) {
             move_to(cut.job, bases);
             cut.job.past_caches = past;
+            cut.job.far_past_caches = past_caches(bytes_ / 4);
             batches.push_back(rows_batch(cut.job, cut.choice));
         }
         std::vector<SegmentsJob> second(segments.size());

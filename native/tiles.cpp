@@ -16,15 +16,11 @@ constexpr std::int64_t gathered = 16;
 constexpr std::int64_t plane_at_once_bytes = 64 << 10;
 constexpr std::int64_t most_large_rows = 8;  // joined without stacks
 // Measured: from 7 x 7 on reading rows into place is cheaper than gates.
-constexpr std::int64_t most_planar_taps = 5, most_lane_taps = 7, widest_row = 2048;
+constexpr std::int64_t most_dense_taps = 5, widest_row = 2048;
 constexpr std::int64_t longest_row_bytes = 128 << 10;
 constexpr std::int64_t rows_elements = 512, most_rows_at_once = 8;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-std::int64_t most_dense_taps(const Layout& layout) {
-    return layout.lanes > 1 ? most_lane_taps : most_planar_taps;
-}
 
 }  // namespace
 
@@ -56,7 +52,7 @@ bool simple_winners(WinnerForm winners, const Layout& layout, Dtype x) {
 bool wins_large(const RowsJob& job) {
     const RowsGeometry& g = *job.geometry;
     const std::int64_t longest = std::max(g.program[1].tallest, g.row.kernel);
-    return job.large && (longest > most_dense_taps(job.layout) || g.row.source_size > widest_row ||
+    return job.large && (longest > most_dense_taps || g.row.source_size > widest_row ||
                          (job.layout.lanes > 1 && !g.program[1].exclusive));
 }
 
@@ -308,10 +304,9 @@ namespace {
 bool dense_planes(const DirectJob& job) {
     const WindowForm& form = *job.form;
     const Layout& layout = job.layout;
-    const std::int64_t x = item_size(job.x_dtype), y = item_size(job.y_dtype), lanes = layout.lanes,
-                       most = most_dense_taps(layout);
-    return simple_dtypes(job.x_dtype, job.y_dtype, job.divide) && form.taps[1] <= most &&
-           form.taps[2] <= most && !layout.gather && layout.batch_rank <= 1 &&
+    const std::int64_t x = item_size(job.x_dtype), y = item_size(job.y_dtype), lanes = layout.lanes;
+    return simple_dtypes(job.x_dtype, job.y_dtype, job.divide) && form.taps[1] <= most_dense_taps &&
+           form.taps[2] <= most_dense_taps && !layout.gather && layout.batch_rank <= 1 &&
            (lanes == 1 || (layout.x_lane == x && layout.y_lane == y)) &&
            layout.x_axis[2] == lanes * x && layout.y_axis[2] == lanes * y &&
            (form.size[1] == 1 || layout.x_axis[1] == form.size[2] * lanes * x) &&
@@ -336,14 +331,16 @@ bool small_planes(const DirectJob& job) {
            form.stride[1] * form.stride[2] <= most_cells_per_pick;
 }
 
-// Rows that fill registers, and windows that are picked out of them; or channels beside each other,
-// as many rows of which as a tile sees stay in a second cache.
+// Rows that fill registers, and windows that are picked out of them; or channels beside each other
+// and windows that the kernel has unrolled, as many rows of which as a tile sees stay in a second
+// cache.
 bool tile_rows(const DirectJob& job) {
     const WindowForm& form = *job.form;
     const std::int64_t row = form.size[2] * job.layout.lanes;
     if (job.layout.lanes > 1)
-        return form.stride[2] == 1 && form.count[2] * job.layout.lanes >= narrow_tile &&
-               form.taps[1] * form.taps[2] > 1 && job.winners == WinnerForm::none &&
+        return form.stride[1] == 1 && form.stride[2] == 1 && form.taps[1] == form.taps[2] &&
+               (form.taps[1] == 3 || form.taps[1] == 5) &&
+               form.count[2] * job.layout.lanes >= narrow_tile && job.winners == WinnerForm::none &&
                row * item_size(job.x_dtype) <= longest_row_bytes;
     return form.size[2] <= widest_row && form.size[2] >= narrow_tile &&
            form.count[2] >= narrow_tile / 2 && form.stride[2] <= most_tile_stride;
@@ -355,7 +352,7 @@ bool dense_volume(const DirectJob& job) {
     const bool turned = is_sixteen_bit_float(job.x_dtype) && !job.divide;
     const std::int64_t pooled =
         form.taps[0] * form.count[1] * form.count[2] * layout.lanes * item_size(job.y_dtype);
-    return job.winners == WinnerForm::none && !turned && form.taps[0] <= most_planar_taps &&
+    return job.winners == WinnerForm::none && !turned && form.taps[0] <= most_dense_taps &&
            pooled <= volume_ring_bytes &&
            layout.x_axis[0] ==
                form.size[1] * form.size[2] * layout.lanes * item_size(job.x_dtype) &&

@@ -45,7 +45,7 @@ template <class Elementary, class S, class D> class LargeUnit {
         take_scratch();
         const std::int64_t size = sizeof(D);
         outputs_ = {job.past_caches, dense() ? length_ : place_.lanes,
-                    job.layout.y_axis[1] == length_ * size};
+                    job.far_past_caches && job.layout.y_axis[1] == length_ * size};
         winners_ = {job.winners, job.past_caches, rows_won_at_once() * length_};
     }
 

@@ -73,7 +73,8 @@ struct RowsJob {
     std::int64_t column_tiles = 1, column_tile = 1, bands = 1, band = 1;
     std::int64_t rows_at_once = 1;   // reduced along themselves
     bool large = false;              // the large-window kernel's, until it meets a NaN
-    bool past_caches = false;        // ... whose outputs are written past the caches
+    bool past_caches = false;        // ... whose outputs are written past the caches,
+    bool far_past_caches = false;    // and are several times as large as they are
     std::int64_t scratch_bytes = 0;  // each thread's
 };
 

@@ -115,7 +115,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
                          most_rows = vector_bytes >= 64 && sizeof(T) == 4 && !Op::indexed
                                          ? 8
                                          : most_long_rows;
-    static constexpr int most_taps = 7, most_stride = 3;
+    static constexpr int most_taps = 5, most_stride = 3;
     static constexpr int most_reach = (most_rows - 1) * most_stride + most_taps;
     static constexpr bool divides = !Op::watched && floating<T>;
     static constexpr std::int64_t asks_ahead = 4 << 10;
@@ -278,9 +278,9 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         const bool square = f_.taps[1] == kw && f_.stride[1] == sw;
         if constexpr (!Op::indexed) {
             if (lies_apart()) {
-                if (square && kw == 3) return make_tiles<3, 1, true, true>(rows, after);
-                if (square && kw == 5) return make_tiles<5, 1, true, true>(rows, after);
-                return make_tiles<0, 1, false, true>(rows, after);
+                // (no others: see tiles.cpp)
+                if (kw == 3) return make_tiles<3, 1, true, true>(rows, after);
+                return make_tiles<5, 1, true, true>(rows, after);
             }
         }
         if (square && kw == 3 && sw == 1) return make_tiles<3, 1, true, false>(rows, after);
