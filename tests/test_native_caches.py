@@ -25,6 +25,9 @@ WINDOWS = [
         Windows.sliding(3, 2, 1),
         Windows.sliding(3, 3),
         Windows.sliding(5, 3, 2),
+        Windows.sliding((3, 4), (9, 1), 1),
+        Windows.sliding((5, 3), (5, 2), (2, 1)),
+        Windows.sliding((2, 5), (4, 3), (1, 2)),
     ),
 ]
 SHAPES = [(3, 7, 7), (2, 33, 112), (3, 31, 61), (1, 40, 301), (2, 24, 24), (2, 11, 80)]

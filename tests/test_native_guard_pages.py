@@ -30,6 +30,8 @@ WINDOWS = {
     "3x3/1": Windows.sliding(3, 1, 1),
     "3x3/2": Windows.sliding(3, 2, 1),
     "5x5/3": Windows.sliding(5, 3, 2),
+    "5x5/1": Windows.sliding(5, 1, 2),
+    "3x4/9,1": Windows.sliding((3, 4), (9, 1), 1),
     "1x7": Windows.sliding((1, 7), 1, (0, 3)),
     "13x13": Windows.sliding(13, 1, 6),
     "17x17": Windows.sliding(17, 1, 8),

@@ -124,7 +124,14 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
     static constexpr std::int64_t most_gathered_bytes = 32 << 10;
 
     bool lies_apart() const { return apart_ > 1; }
-    int rows_at_once() const { return lies_apart() ? most_long_rows : most_rows; }
+    // Rows between windows are not worth being reduced, and there is room for most_reach.
+    int rows_at_once() const {
+        const std::int64_t taps = f_.taps[1], stride = f_.stride[1];
+        if (stride > taps) return 1;
+        const std::int64_t fitting = (most_reach - taps) / stride + 1;
+        return static_cast<int>(
+            smaller<std::int64_t>(lies_apart() ? most_long_rows : most_rows, fitting));
+    }
 
     POOLWISE_APART void take_scratch() {
         const std::int64_t stride = f_.stride[2], taps = f_.taps[2];
@@ -306,7 +313,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
                 first_cell<Stride>(end - 1) + (lanes - 1) * Stride + reach >= width_))
             --end;
         constexpr int most = Apart ? most_long_rows : most_rows;
-        if (rows.count < most) begin = end = tiles_;
+        if (Square && rows.count < most) begin = end = tiles_;
         some_tiles<Kernel, Stride, Square, Apart, true>(rows, 0, begin, after);
         some_tiles<Kernel, Stride, Square, Apart, false>(rows, begin, end, after);
         some_tiles<Kernel, Stride, Square, Apart, true>(rows, end, tiles_, after);
