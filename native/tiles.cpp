@@ -227,7 +227,7 @@ namespace {
 
 constexpr std::int64_t unit_bytes = 32 << 10;  // below this, a unit is several planes
 constexpr std::int64_t whole_unit_bytes = 64 << 10;
-constexpr std::int64_t dense_unit_bytes = 1 << 20;  // (a unit has its gates to make)
+constexpr std::int64_t dense_unit_bytes = 1 << 20;  // (where units end, lines are written in parts)
 constexpr std::int64_t lane_row_bytes = 64 << 10;
 constexpr std::int64_t direct_columns = 1024;
 constexpr std::int64_t lane_tile_bytes = 8 << 10;
