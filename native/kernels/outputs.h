@@ -76,8 +76,10 @@ template <class Op, class D> class Outputs {
         if (!streams_) return write_through(out, count, at);
         if constexpr (carries)
             carry(out, count, at);
-        else
+        else if (count * size >= least_streamed_bytes)
             write_lines(out, count, at);
+        else
+            write_through(out, count, at);
     }
 
     // For who makes rows side by side, each of whole vectors, and writes whole lines itself: begins
