@@ -96,3 +96,15 @@ def test_lines_begin_anywhere(size: int, columns: int, last: bool) -> None:
             assert same_bits(part, y[..., planes] if last else y[planes])
             part[...] = 77
             assert (memory == 77).all()
+
+
+@pytest.mark.parametrize("channels", [3, 18])
+def test_winners_too(channels: int) -> None:
+    x = values((2, 33, 36, channels), np.dtype("float32"), special=False)
+    for size, stride in ((2, 2), (3, 1), (3, 2), (7, 1)):
+        options = {"stride": stride, "padding": size // 2, "axes": (1, 2), "return_indices": True}
+        y, places = pw.max_pool(x, size, **options)
+        with without_caches():
+            past = pw.max_pool(x, size, **options)
+        assert same_bits(past[0], y)
+        assert np.array_equal(past[1], places)
