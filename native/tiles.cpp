@@ -286,15 +286,23 @@ constexpr std::int64_t volume_ring_bytes = 512 << 10;  // pooled planes stay in 
 
 }  // namespace
 
+namespace {
+
+// Of a plane without gaps, of all channels.
+std::int64_t read_plane_bytes(const DirectJob& job) {
+    return job.form->size[1] * job.form->size[2] * job.layout.lanes * item_size(job.x_dtype);
+}
+std::int64_t written_plane_bytes(const DirectJob& job) {
+    return job.form->count[1] * job.form->count[2] * job.layout.lanes * item_size(job.y_dtype);
+}
+
+}  // namespace
+
 bool planes_run_on(const DirectJob& job) {
-    const WindowForm& form = *job.form;
     const Layout& layout = job.layout;
     return layout.batch_rank == 0 ||
-           (layout.batch_rank == 1 &&
-            layout.x_batch[0] ==
-                form.size[1] * form.size[2] * layout.lanes * item_size(job.x_dtype) &&
-            layout.y_batch[0] ==
-                form.count[1] * form.count[2] * layout.lanes * item_size(job.y_dtype));
+           (layout.batch_rank == 1 && layout.x_batch[0] == read_plane_bytes(job) &&
+            layout.y_batch[0] == written_plane_bytes(job));
 }
 
 namespace {
@@ -350,14 +358,10 @@ bool dense_volume(const DirectJob& job) {
     const WindowForm& form = *job.form;
     const Layout& layout = job.layout;
     const bool turned = is_sixteen_bit_float(job.x_dtype) && !job.divide;
-    const std::int64_t pooled =
-        form.taps[0] * form.count[1] * form.count[2] * layout.lanes * item_size(job.y_dtype);
+    const std::int64_t pooled = form.taps[0] * written_plane_bytes(job);
     return job.winners == WinnerForm::none && !turned && form.taps[0] <= most_dense_taps &&
-           pooled <= volume_ring_bytes &&
-           layout.x_axis[0] ==
-               form.size[1] * form.size[2] * layout.lanes * item_size(job.x_dtype) &&
-           layout.y_axis[0] ==
-               form.count[1] * form.count[2] * layout.lanes * item_size(job.y_dtype);
+           pooled <= volume_ring_bytes && layout.x_axis[0] == read_plane_bytes(job) &&
+           layout.y_axis[0] == written_plane_bytes(job);
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ namespace poolwise::POOLWISE_ISA {
 namespace {
 
 // Sixteen planes are read side by side, in short runs that no hardware prefetcher follows: what
-// comes next is asked for. A hint may lie anywhere.
+// comes next is asked for, into the second cache. A hint may lie anywhere.
 template <int Write> inline void ask_for(const char* at, std::int64_t bytes) {
     for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(at + b, Write, 2);
 }

@@ -355,7 +355,8 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         const bool asks = width_ * static_cast<std::int64_t>(sizeof(S)) < long_row_bytes;
         const char* soon = reinterpret_cast<const char*>(rows.plane.x + rows.h * width_) +
                            (asks ? first * step * fresh + asks_ahead : 0);
-        const std::int64_t then = asks ? step : 0;
+        const std::int64_t then =
+            asks ? step : 0;  // (the same line again costs less than a branch)
         const auto by = Line::shifts_by(lanes - rows.beyond);
         // Local copies: what is stored below might be them, for all the compiler knows.
         const Way way = rows.way;
