@@ -152,9 +152,8 @@ class Forward {
     }
 
   private:
-    bool directly(const WindowForm& form, const Choice& choice) const {
+    bool has_small_windows(const Choice& choice) const {
         return kind_.reducer.kind != ReducerKind::lp &&
-               suits_direct(form, kind_.winners != WinnerForm::none) &&
                kernels().direct[choice.row()][choice.column()] != nullptr;
     }
 
@@ -238,9 +237,13 @@ class Forward {
     }
 
     void add_sliding(const ForwardJob& in, const Choice& choice, int grid) {
-        if (!directly(in.plan->form(grid), choice)) return add_rows(in, choice, grid);
+        const WindowForm& form = in.plan->form(grid);
+        const bool direct = suits_direct(form, kind_.winners != WinnerForm::none);
+        if (!has_small_windows(choice) || !(direct || suits_dilated_tiles(form)))
+            return add_rows(in, choice, grid);
         DirectJob job = direct_job(in, grid);
         const bool dense = job.kernel != SmallKernel::direct && job.kernel != SmallKernel::pixels;
+        if (!dense && !direct) return add_rows(in, choice, grid);
         if (!dense && wins_large(rows_job(in, choice, grid))) return add_rows(in, choice, grid);
         cut_direct(job, choice, share_);
         direct_.push_back({job, choice});

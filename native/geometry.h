@@ -65,6 +65,7 @@ struct WindowForm {
     std::int64_t stride[3], pad[3];  // sliding windows only
     bool sliding = false;            // first[i] = i * stride - pad on every axis
     bool dense = false;              // ... with no dilation, and no window misses the input
+    bool filled = false;             // ... and no window misses the input, dilated or not
     std::int64_t cells() const { return taps[0] * taps[1] * taps[2]; }
 };
 

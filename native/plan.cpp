@@ -190,7 +190,7 @@ void Plan::compile_forms() {
     for (std::size_t g = 0; g < axes_.size(); ++g) {
         WindowForm form;
         form.sliding = true;
-        form.dense = !has_empty_[g];
+        form.dense = true;
         first_.emplace_back(3);
         for (int a = 0; a < 3; ++a) {
             const Axis& axis = axes_[g][a];
@@ -213,7 +213,8 @@ void Plan::compile_forms() {
                 first.push_back(i * axis.stride - axis.pad_before);
             form.first[a] = first.data();
         }
-        form.dense = form.dense && form.sliding;
+        form.filled = form.sliding && !has_empty_[g];
+        form.dense = form.dense && form.filled;
         forms_.push_back(form);
     }
 }

@@ -39,10 +39,12 @@ bool simple_dtypes(Dtype x, Dtype y, bool divide) {
 
 namespace {
 
-// Winners side by side, of floats as wide as what they are compared in.
-bool simple_winners(WinnerForm winners, const Layout& layout, Dtype x) {
+// Winners side by side, of floats as wide as what they are compared in: their places in a plane of
+// more than 2^31 cells are told with the wider ones.
+bool simple_winners(WinnerForm winners, const Layout& layout, const WindowForm& form, Dtype x) {
     const std::int64_t item = winner_bytes(winners);
-    return winners == WinnerForm::none || ((x == Dtype::float32 || x == Dtype::float64) &&
+    const bool far = form.size[0] * form.size[1] * form.size[2] > INT32_MAX;
+    return winners == WinnerForm::none || (((x == Dtype::float32 && !far) || x == Dtype::float64) &&
                                            layout.i_axis[2] == layout.lanes * item &&
                                            (layout.lanes == 1 || layout.i_lane == item));
 }
@@ -64,10 +66,10 @@ bool suits_large(const RowsJob& job, const Choice& choice) {
     const bool dense = layout.lanes == 1 ? layout.x_axis[2] == x && layout.y_axis[2] == y
                                          : layout.x_lane == x && layout.y_lane == y;
     // (taps only where neighbouring cells of a window are neighbours)
-    const bool winners =
-        job.winners == WinnerForm::none ||
-        (simple_winners(job.winners, layout, job.x_dtype) && layout.y_axis[2] == layout.lanes * y &&
-         (job.winners != WinnerForm::tap8 || job.form->dense));
+    const bool winners = job.winners == WinnerForm::none ||
+                         (simple_winners(job.winners, layout, *job.form, job.x_dtype) &&
+                          layout.y_axis[2] == layout.lanes * y &&
+                          (job.winners != WinnerForm::tap8 || job.form->dense));
     return slides && dense && !layout.gather && !job.lp && !job.patch_empty && !job.accumulate &&
            winners && g.source_size[0] == 1 && g.output_size[0] == 1 && g.program[0].ring == 1 &&
            (g.program[1].two_stack || g.program[1].tallest <= most_large_rows) &&
@@ -279,14 +281,17 @@ bool suits_direct(const WindowForm& form, bool winners) {
            form.taps[2] + form.taps[0] * form.taps[1] <= most;
 }
 
+bool suits_dilated_tiles(const WindowForm& form) {
+    const auto twice = [&](int a) {
+        return form.taps[a] == 3 && form.dilation[a] == 2 && form.stride[a] == 1;
+    };
+    return form.filled && form.size[0] == 1 && form.taps[0] == 1 && twice(1) && twice(2);
+}
+
 namespace {
 
 constexpr std::int64_t narrow_tile = 16, most_tile_stride = 3, most_cells_per_pick = 4;
 constexpr std::int64_t volume_ring_bytes = 512 << 10;  // pooled planes stay in a second cache
-
-}  // namespace
-
-namespace {
 
 // Of a plane without gaps, of all channels.
 std::int64_t read_plane_bytes(const DirectJob& job) {
@@ -323,7 +328,7 @@ bool dense_planes(const DirectJob& job) {
 
 bool dense_winners(const DirectJob& job) {
     const std::int64_t row = job.form->count[2] * winner_bytes(job.winners);
-    return simple_winners(job.winners, job.layout, job.x_dtype) &&
+    return simple_winners(job.winners, job.layout, *job.form, job.x_dtype) &&
            (job.winners == WinnerForm::none || job.form->count[1] == 1 ||
             job.layout.i_axis[1] == row);
 }
@@ -334,21 +339,27 @@ bool small_planes(const DirectJob& job) {
     const auto at_cells = [&](int a) {
         return (form.count[a] - 1) * form.stride[a] < form.size[a];
     };
-    return job.planes_run_on && job.layout.lanes == 1 && job.winners == WinnerForm::none &&
-           form.size[1] * form.size[2] <= small_cells && at_cells(1) && at_cells(2) &&
-           form.stride[1] * form.stride[2] <= most_cells_per_pick;
+    return form.dense && job.planes_run_on && job.layout.lanes == 1 &&
+           job.winners == WinnerForm::none && form.size[1] * form.size[2] <= small_cells &&
+           at_cells(1) && at_cells(2) && form.stride[1] * form.stride[2] <= most_cells_per_pick;
 }
 
-// Rows that fill registers, and windows that are picked out of them; or channels beside each other
-// and windows that the kernel has unrolled, as many rows of which as a tile sees stay in a second
-// cache.
+// Taps apart along rows: what the tile kernel has unrolled.
+bool unrolled_apart(const WindowForm& form) {
+    const std::int64_t size = form.taps[1];
+    if (form.stride[1] != 1 || form.stride[2] != 1 || form.taps[2] != size) return false;
+    return form.dense ? size == 3 || size == 5 : suits_dilated_tiles(form);
+}
+
+// Rows that fill registers, and windows that are picked out of them; or taps apart (of channels
+// beside each other, of dilated windows) and windows that the kernel has unrolled, as many rows of
+// which as a tile sees stay in a second cache.
 bool tile_rows(const DirectJob& job) {
     const WindowForm& form = *job.form;
     const std::int64_t row = form.size[2] * job.layout.lanes;
-    if (job.layout.lanes > 1)
-        return form.stride[1] == 1 && form.stride[2] == 1 && form.taps[1] == form.taps[2] &&
-               (form.taps[1] == 3 || form.taps[1] == 5) &&
-               form.count[2] * job.layout.lanes >= narrow_tile && job.winners == WinnerForm::none &&
+    if (job.layout.lanes > 1 || !form.dense)
+        return unrolled_apart(form) && form.count[2] * job.layout.lanes >= narrow_tile &&
+               job.winners == WinnerForm::none && row >= narrow_tile &&
                row * item_size(job.x_dtype) <= longest_row_bytes;
     return form.size[2] <= widest_row && form.size[2] >= narrow_tile &&
            form.count[2] >= narrow_tile / 2 && form.stride[2] <= most_tile_stride;

@@ -29,6 +29,8 @@ Batch segments_batch(const SegmentsJob& job, const Choice& choice);
 
 // Small windows: few enough taps that joining them one by one beats every cleverer way.
 bool suits_direct(const WindowForm& form, bool winners);
+// Windows of 3x3 whose taps lie two cells apart: the tile kernel alone knows them.
+bool suits_dilated_tiles(const WindowForm& form);
 // Of them, those over planes or volumes without a gap in their rows, that a kernel of its own
 // serves; else it is the direct kernel.
 SmallKernel dense_kernel(const DirectJob& job);

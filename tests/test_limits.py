@@ -103,3 +103,20 @@ def test_windows_made_by_hand_are_checked() -> None:
         Windows(())
     with pytest.raises(ValueError, match="order"):
         Windows.sliding((1, 2)).reordered((1, 2))
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [((2, 2), (65536, 2)), ((7, 7), (65536, 1))])
+def test_winners_in_a_plane_of_more_cells_than_32_bits_count(
+    kernel: tuple[int, int], stride: tuple[int, int]
+) -> None:
+    try:
+        x = np.zeros((2**20 + 9, 2048), np.float32)  # (memory that nobody writes is not there)
+    except MemoryError:
+        pytest.skip("no room for 8 GB of zeros")
+    x[0, 64:128] = np.arange(64)
+    x[2**20, 5] = 1
+    y, places = pw.max_pool(x, kernel, stride, return_indices=True)
+    columns = np.lib.stride_tricks.sliding_window_view(x[: kernel[0]].max(0), kernel[1])
+    np.testing.assert_array_equal(y[0], columns[:: stride[1]].max(1))
+    np.testing.assert_array_equal(x.reshape(-1)[places], y)
+    assert places[16, 4 // stride[1]] == 2**31 + 5

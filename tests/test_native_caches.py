@@ -20,6 +20,7 @@ from poolwise import Windows, _native
 WINDOWS = [
     *(Windows.sliding(k, 1, k // 2) for k in (2, 3, 5, 7, 13, 31)),
     *(Windows.sliding(3, 1), Windows.sliding((3, 1), 1, (1, 0)), Windows.sliding(3, 1, 2, 2)),
+    *(Windows.sliding(3, 1, p, 2) for p in (0, 1)),
     *(
         Windows.sliding(2),
         Windows.sliding(3, 2, 1),

@@ -17,7 +17,7 @@ import pytest
 
 import poolwise as pw
 
-GRID = Path(__file__).with_name("_grid.py")
+GRID, LONE_NAN = (Path(__file__).with_name(name) for name in ("_grid.py", "_lone_nan.py"))
 LEVELS: list[str] = pw.show_config()["isas_available"]
 THREADS = ["1", "2", "3", "8"]
 ASK = """
@@ -93,3 +93,10 @@ def test_levels_give_the_same_bits(grids: dict[str, dict[str, Any]], level: str)
     expected, found = grids[LEVELS[0]]["digests"], grids[level]["digests"]
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_no_nan_is_lost_that_is_the_only_one(level: str) -> None:
+    command = [sys.executable, str(LONE_NAN)]
+    lost = subprocess.check_output(command, env=environment(level), text=True).splitlines()
+    assert lost == []

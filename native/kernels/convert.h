@@ -146,8 +146,10 @@ template <class T, class S> inline Vec<T> load_as(const S* at) {
         return __builtin_convertvector(widened<std::int32_t>(at), Vec<T>);
     }
 }
-// A vector of accumulators as elements of type D, rounded once: what is stored, as a vector.
-template <class D, class T> inline auto stored(Vec<T> v) {
+// A vector of accumulators as elements of type D, rounded once: what is stored, as a vector. `Sums`
+// of brains need not be looked at for NaN: one among them is a brain's, or the processor's own,
+// with nothing in the half that is cut off, and so rounding leaves it one.
+template <class D, class T, bool Sums = false> inline auto stored(Vec<T> v) {
     if constexpr (same<T, D>) {
         return v;
     } else if constexpr (same<D, Half>) {
@@ -157,6 +159,7 @@ template <class D, class T> inline auto stored(Vec<T> v) {
         typedef Vec<std::uint32_t> Bits;
         const Bits bits = reinterpret_cast<const Bits&>(v);
         const Bits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+        if (Sums) return __builtin_convertvector(rounded, HalfBits);
         const Bits nan = (bits >> 16) | 0x40u;
         const Bits told = (bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded;
         return __builtin_convertvector(told, HalfBits);

@@ -245,7 +245,9 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         NaNWatch<T> watch;
         for (int r = 0; r < row_count; ++r) {
             whole[r] = rows[r].v + start;
-            if (Op::watched) watch(load_vector<Vec<T>>(rows[r].v + end - vector_lanes<T>));
+            // What is not the first tap of any window, in whole vectors: the row's last cells.
+            for (std::int64_t cell = end; Op::watched && cell > end - (taps - 1);)
+                watch(load_vector<Vec<T>>(rows[r].v + (cell -= vector_lanes<T>)));
         }
         const auto join = along_joiner<Op, After>(static_cast<int>(stride), static_cast<int>(taps));
         join(out + whole_from_, whole, row_count, static_cast<int>(taps), count, after, whole_from_,
@@ -495,15 +497,6 @@ template <class Op> class DirectUnit : public GroupedUnit<DirectUnit<Op>, Direct
         if (!dense)
             store(winner_storer<std::int64_t>(job_.winners), wide_, place_.indices, offset,
                   layout.i_axis[2], layout.i_lane, winner_bytes(job_.winners));
-    }
-
-    // Rows share a slot of the ring with those a whole window away. (Narrow division is the
-    // faster.)
-    static std::int64_t wrapped(std::int64_t row, std::int64_t slots) {
-        if (slots == 1) return 0;
-        if (row <= INT32_MAX)
-            return static_cast<std::uint32_t>(row) % static_cast<std::uint32_t>(slots);
-        return row % slots;
     }
 
     static constexpr std::int64_t bytes = sizeof(T);

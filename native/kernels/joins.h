@@ -51,6 +51,7 @@ template <class B, bool Min> struct PickBits {
     static inline Vec<T> load(const B* at) {
         return turned(load_vector<Vec<T>>(reinterpret_cast<const T*>(at)));
     }
+    static inline Vec<T> load(const T* at) { return load_vector<Vec<T>>(at); }  // (are turned)
     template <class> static inline Vec<T> stored(Vec<T> v) { return turned(v); }
     template <bool, class V> static inline V join(V earlier, V later) {
         return (Min ? later < earlier : later > earlier) ? later : earlier;
@@ -86,6 +87,9 @@ template <class T> struct AddTaps : AsItIs<T> {
     static constexpr T identity = 0;
     static constexpr T open = 1, closed = 0;
     template <bool, class V> static inline V join(V earlier, V later) { return earlier + later; }
+    template <class D> static inline auto stored(Vec<T> v) {
+        return POOLWISE_ISA::stored<D, T, true>(v);
+    }
     static inline Vec<T> shut(Vec<T> v, Vec<T> gate) { return gate != 0 ? v : Vec<T>{}; }
 };
 template <class T, bool Min> struct WinTaps {

@@ -171,10 +171,7 @@ template <class Elementary, class S, class D> class LargeUnit {
 
     // ---- along rows
 
-    Row reduced(std::int64_t row) const {
-        return reduced_.at(static_cast<std::uint32_t>(row) % static_cast<std::uint32_t>(ring_) *
-                           pitch_);
-    }
+    Row reduced(std::int64_t row) const { return reduced_.at(wrapped(row, ring_) * pitch_); }
 
     // Rows [from, to) of the stream, reduced along themselves. They are made `at_once_`, aligned,
     // so that what is made together never wraps around.

@@ -207,6 +207,15 @@ template <class Op> POOLWISE_APART void fill_nothing(typename Op::Row target, st
     for (std::int64_t n = 0; n < count; ++n) Op::put(target, n, Op::nothing());
 }
 
+// The slot of a ring that a row shares with those a whole ring away. (Narrow division is the
+// faster.)
+inline std::int64_t wrapped(std::int64_t row, std::int64_t slots) {
+    if (slots == 1) return 0;
+    if (row <= INT32_MAX)
+        return static_cast<std::uint32_t>(row) % static_cast<std::uint32_t>(slots);
+    return row % slots;
+}
+
 // Scratch memory of one unit of work, handed out piece by piece. Rows start on a cache line, and a
 // row more than asked keeps rows of a power of two from sharing their cache sets.
 struct Arena {

@@ -1,4 +1,4 @@
-// What the passes of the large-window kernel hold in registers: values, or values and the cells
+// What kernels hold in registers as they join: values, or values and the cells
 // that they came from.
 //
 // Maxima with winners are maxima of pairs. A pair is two registers, and a row of pairs two rows

@@ -26,18 +26,17 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
 
   public:
     SheetUnit(const DirectJob& job, std::int64_t unit, char* scratch)
-        : job_(job),
-          f_(*job.form),
-          unit_(unit),
-          scratch_(scratch),
-          arena_{scratch},
-          outputs_(job.past_caches && !picks(f_), f_.size[1] * f_.size[2], true) {
+        : job_(job), f_(*job.form), unit_(unit), scratch_(scratch), arena_{scratch} {
         first_plane_ = unit * job.groups_per_unit;
         last_plane_ = smaller(first_plane_ + job.groups_per_unit, job.groups);
         taps_ = f_.taps[2];
         width_ = f_.size[2];
         plane_ = f_.size[1] * width_;
-        picks_ = picks(f_);
+        picks_ = f_.count[1] * f_.count[2] != plane_;
+        planes_at_once_ =
+            smaller(larger<std::int64_t>(1, small_cells / plane_), last_plane_ - first_plane_);
+        sheet_ = planes_at_once_ * plane_;
+        outputs_ = {job.past_caches && !picks_, sheet_, true};
     }
 
     void run() {
@@ -58,16 +57,10 @@ template <class Op, class Careful, class S, class D> class SheetUnit {
 
   private:
     static constexpr bool divides = !Op::watched && floating<T>;
-    static bool picks(const WindowForm& form) {
-        return form.count[1] * form.count[2] != form.size[1] * form.size[2];
-    }
     // Whether lanes are put in any order by one instruction.
     static constexpr bool picks_lanes = vector_bytes >= 32 && sizeof(T) >= 4;
 
     POOLWISE_APART void take_scratch() {
-        planes_at_once_ =
-            smaller(larger<std::int64_t>(1, small_cells / plane_), last_plane_ - first_plane_);
-        sheet_ = planes_at_once_ * plane_;
         const std::int64_t margin = f_.taps[1] * width_;  // what gated taps read beside the sheet
         reduced_ = arena_.template take<T>(sheet_ + lanes + 2 * margin) + margin;
         for (std::int64_t t = 0; t < taps_; ++t)

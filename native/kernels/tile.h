@@ -5,9 +5,17 @@
 // downwards in registers: no pass reads what another one wrote. Tiles go along the rows, so memory
 // is read and written in a few streams side by side. Where outputs go past the caches, what a tile
 // leaves of a line unfinished waits in a register for the next tile, one per row; a row's last part
-// waits for the next row's first one. (Only where rows do not end with a tile are they gathered.)
+// waits for the next row's first one. Where rows do not end with a tile, or a tile is no line,
+// short rows are gathered, and long ones go through the caches.
 //
-// Channels last are rows of all channels in which taps lie a pixel apart.
+// Where the input's elements are not what is joined, rows of a plane are converted first, once for
+// all of their taps, if that pays: maxima of 16-bit floats whose windows share cells, 5x5 means of
+// anything narrower than float32. Tiles read them, with their padding, out of the first cache.
+// (26 MB of float32's, as float16, one thread: maxima 5x5 3.3 -> 1.6 ms, means 5x5 2.6 -> 2.0; but
+// 3x3 means of bytes 1.6 -> 2.1, and with channels last 3x3 means 1.4 -> 1.9.)
+//
+// Channels last are rows of all channels in which taps lie a pixel apart; dilated windows, rows in
+// which they lie several apart, and rows that join those a dilation below.
 //
 // Cost per vector of outputs: kw loads (kw - 1 of them across lines) and joins along the row,
 // kh - 1 joins downwards, a store; of every few rows, kh - stride are reduced again. Tiles that see
@@ -15,11 +23,13 @@
 //
 // Winners are pairs (see pairs.h): cells are numbered by their tap, and the row and the window are
 // added. NaN are looked for as cells are loaded; a unit that has one is done again, exactly, by
-// the direct kernel. Sums add zeros for the padding along a row, as the direct kernel's do.
+// the direct kernel (dilated windows by the patient one). Sums add zeros for the padding along a
+// row, as the direct kernel's do.
 #pragma once
 
 #include "direct.h"
 #include "pairs.h"
+#include "patient.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -37,6 +47,13 @@ template <class Op, class S> inline S nothing_of() {
     }
 }
 
+template <bool First, class A, class B> struct Either {
+    typedef A Type;
+};
+template <class A, class B> struct Either<false, A, B> {
+    typedef B Type;
+};
+
 // Elementary joins values of T; the input's elements are S and the output's D. Careful is the
 // operation of the direct kernel for the same.
 template <class Elementary, class Careful, class S, class D> class TileUnit {
@@ -47,6 +64,12 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
     using N = Vec<I>;
     using Register = typename Op::Register;
     static constexpr std::int64_t lanes = vector_lanes<T>;
+    // What tiles read: the input's elements; or, ready to be joined, converted rows with padding,
+    // which need no gates.
+    template <int Kernel, int Stride, bool Apart>
+    static constexpr bool is_ready =
+        !same<S, T> && !Apart && (Op::watched ? Kernel == 0 || Kernel > Stride : Kernel == 5);
+    template <bool Ready> using Cell = typename Either<Ready, T, S>::Type;
 
   public:
     TileUnit(const DirectJob& job, std::int64_t unit, char* scratch)
@@ -59,7 +82,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
           height_(f_.size[1]),
           columns_(f_.count[2] * job.layout.lanes),
           pad_(f_.pad[2] * job.layout.lanes),
-          apart_(job.layout.lanes),
+          apart_(f_.dilation[2] * job.layout.lanes),
           outputs_(job.past_caches, columns_, true),
           copies_(job.past_caches, columns_, true),
           winners_(job.winners, job.past_caches, columns_) {
@@ -75,13 +98,19 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         outputs_.finish();
         copies_.finish();
         winners_.finish();
-        if (met_suspects()) DirectUnit<Careful>(job_, unit_, scratch_).run_exactly();
+        if (!met_suspects()) return;
+        if (f_.dense)
+            DirectUnit<Careful>(job_, unit_, scratch_).run_exactly();
+        else
+            redo_patiently();
     }
 
     static std::int64_t scratch_bytes(const DirectJob& job) {
         char* const base = reinterpret_cast<char*>(64);
         TileUnit first(job, 0, base);
-        return first.take() - base;
+        const std::int64_t bytes = first.take() - base;
+        if constexpr (Op::watched) return larger(bytes, PatientUnit<Careful>::scratch_bytes(job));
+        return bytes;
     }
 
     // For who makes planes one by one: where the scratch that they take ends, what is in it, and
@@ -111,10 +140,10 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
   private:
     // As many rows as registers hold; long rows, which often lie a power of two apart, share their
     // cache sets.
-    static constexpr int most_long_rows = 4,
-                         most_rows = vector_bytes >= 64 && sizeof(T) == 4 && !Op::indexed
-                                         ? 8
-                                         : most_long_rows;
+    static constexpr int most_long_rows = 4;
+    static constexpr bool many_rows =
+        vector_bytes >= 64 && (sizeof(T) == 2 || sizeof(T) == 4) && !Op::indexed;
+    static constexpr int most_rows = many_rows ? 8 : most_long_rows;
     static constexpr int most_taps = 5, most_stride = 3;
     static constexpr int most_reach = (most_rows - 1) * most_stride + most_taps;
     static constexpr bool divides = !Op::watched && floating<T>;
@@ -122,13 +151,22 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
     // Hardware follows a few long rows by itself.
     static constexpr std::int64_t long_row_bytes = 4 << 10;
     static constexpr std::int64_t most_gathered_bytes = 32 << 10;
+    static constexpr std::int64_t most_converted_bytes = 24 << 10;
 
     bool lies_apart() const { return apart_ > 1; }
+    void redo_patiently() {
+        if constexpr (Op::watched) PatientUnit<Careful>(job_, unit_, scratch_).run();
+    }
+
+    // The rows that a few rows of outputs see.
+    std::int64_t reach_of(std::int64_t rows) const {
+        return (rows - 1) * f_.stride[1] + (f_.taps[1] - 1) * f_.dilation[1] + 1;
+    }
     // Rows between windows are not worth being reduced, and there is room for most_reach.
     int rows_at_once() const {
-        const std::int64_t taps = f_.taps[1], stride = f_.stride[1];
-        if (stride > taps) return 1;
-        const std::int64_t fitting = (most_reach - taps) / stride + 1;
+        const std::int64_t stride = f_.stride[1];
+        if (stride > f_.taps[1]) return 1;
+        const std::int64_t fitting = (most_reach - reach_of(1)) / stride + 1;
         return static_cast<int>(
             smaller<std::int64_t>(lies_apart() ? most_long_rows : most_rows, fitting));
     }
@@ -142,10 +180,17 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         if (job_.divide) along_ = arena_.template take<T>(padded + lanes);
         if constexpr (divides) factors_ = arena_.template take<T>(padded + lanes);
         row_cells_ = pad_ + larger(width_, padded * stride - pad_) + groups_ * stride * apart_;
-        nothing_ = arena_.template take<S>(row_cells_);
-        const std::int64_t at_once = rows_at_once(),
-                           reach = (at_once - 1) * f_.stride[1] + f_.taps[1];
-        for (std::int64_t r = 0; r < reach; ++r) asides_[r] = arena_.template take<S>(row_cells_);
+        const bool square = f_.taps[1] == taps && f_.stride[1] == stride;
+        const bool shared = Op::watched ? !square || taps != stride || taps == 1
+                                        : square && taps == 5 && stride == 1;
+        converts_ = !same<S, T> && !lies_apart() && shared;
+        const std::int64_t row_bytes = row_cells_ * (converts_ ? sizeof(T) : sizeof(S));
+        nothing_ = arena_.template take<char>(row_bytes);
+        const std::int64_t at_once = rows_at_once(), reach = reach_of(at_once);
+        for (std::int64_t r = 0; r < reach; ++r) asides_[r] = arena_.template take<char>(row_bytes);
+        together_ = converts_ ? larger<std::int64_t>(
+                                    1, most_converted_bytes / (reach * stride * vector_bytes))
+                              : tiles_;
         gathered_ = arena_.template take<D>(at_once * columns_ + lanes);
         if constexpr (Op::indexed) {
             won_ = arena_.template take<I>(at_once * columns_ + lanes);
@@ -154,7 +199,14 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
     }
 
     POOLWISE_APART void fill_scratch() {
-        for (std::int64_t n = 0; n < row_cells_; ++n) nothing_[n] = nothing_of<Op, S>();
+        const auto fill_row = [&](char* row, auto cell) {
+            for (std::int64_t n = 0; n < row_cells_; ++n)
+                reinterpret_cast<decltype(cell)*>(row)[n] = cell;
+        };
+        converts_ ? fill_row(nothing_, nothing_of<Op, T>())
+                  : fill_row(nothing_, nothing_of<Op, S>());
+        for (std::int64_t r = 0; converts_ && r < reach_of(rows_at_once()); ++r)
+            fill_row(asides_[r], T(Op::identity));
         if constexpr (Op::indexed) {
             places_ = job_.winners != WinnerForm::tap8;
             row_apart_ = places_ ? width_ : f_.taps[2];
@@ -163,8 +215,8 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         }
         if constexpr (divides) {
             if (job_.divide)
-                divider_.prepare(job_.divisors, job_.divisor_override, 0, f_.count[2], apart_,
-                                 along_);
+                divider_.prepare(job_.divisors, job_.divisor_override, 0, f_.count[2],
+                                 job_.layout.lanes, along_);
             finished_ = -1;
         }
     }
@@ -197,18 +249,57 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         at.to = height_ - rows(behind - after);
         return at;
     }
-    // Row h, which is the row number `aside` in use.
-    const S* row_of(const Plane& plane, std::int64_t h, int aside) const {
-        if (h < 0 || h >= height_) return nothing_ + pad_;
-        const S* const row = plane.x + h * width_;
-        return h >= plane.from && h < plane.to ? row : row_aside(row, asides_[aside]);
+    // Row h, the row number r in use, as tiles read it, from its padding on.
+    void find_row(const Plane& plane, std::int64_t h, int r) {
+        const bool inside = h >= 0 && h < height_;
+        const S* const row = inside ? plane.x + h * width_ : nullptr;
+        raw_[r] = row;
+        if (!inside)
+            source_[r] = nothing_;
+        else if (converts_)
+            source_[r] = asides_[r];
+        else if (h >= plane.from && h < plane.to)
+            source_[r] = reinterpret_cast<const char*>(row - pad_);
+        else
+            source_[r] = row_aside(row, asides_[r]);
     }
-    POOLWISE_APART const S* row_aside(const S* row, S* aside) const {
+    template <bool Ready> const Cell<Ready>* source(int r) const {
+        return reinterpret_cast<const Cell<Ready>*>(source_[r]);
+    }
+    // Rows in use up to a cell, counted with the padding.
+    void convert(int rows, std::int64_t end) {
+        const std::int64_t last = smaller(end - pad_, width_);
+        for (int r = 0; r < rows; ++r)
+            if (raw_[r])
+                convert_row(raw_[r], reinterpret_cast<T*>(asides_[r]) + pad_, converted_, last);
+        if (last > converted_)
+            converted_ = converted_ + (last - converted_ + lanes - 1) / lanes * lanes;
+    }
+    POOLWISE_APART void convert_row(const S* row, T* wide, std::int64_t first, std::int64_t last) {
+        Suspects<Op> seen;
+        if (width_ < lanes) {
+            const auto cells = static_cast<std::size_t>(width_);
+            S piece[lanes] = {};
+            __builtin_memcpy(piece, row, cells * sizeof(S));
+            const V v = Op::load(piece);
+            seen(v);
+            __builtin_memcpy(wide, reinterpret_cast<const char*>(&v), cells * sizeof(T));
+            last = first;
+        }
+        for (std::int64_t n = first; n < last; n += lanes) {
+            const std::int64_t cell = smaller(n, width_ - lanes);
+            const V v = Op::load(row + cell);
+            seen(v);
+            store_vector(wide + cell, v);
+        }
+        seen_.lanes |= seen.lanes;
+    }
+    POOLWISE_APART const char* row_aside(const S* row, char* aside) const {
         for (std::int64_t n = 0; n < row_cells_; ++n) {
             const std::int64_t cell = n - pad_;
-            aside[n] = cell >= 0 && cell < width_ ? row[cell] : S{};
+            reinterpret_cast<S*>(aside)[n] = cell >= 0 && cell < width_ ? row[cell] : S{};
         }
-        return aside + pad_;
+        return aside;
     }
 
     bool same_divisors(std::int64_t a, std::int64_t b) const {
@@ -244,8 +335,9 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         if (columns_ < lanes) way = Way::gathered;
         Rows rows{plane, o, f_.first[1][o], count, way == Way::gathered ? gathered_ : out, way, 0};
         if (way == Way::lines) rows.beyond = outputs_.begin(out);
-        const int reach = static_cast<int>((count - 1) * f_.stride[1] + f_.taps[1]);
-        for (int r = 0; r < reach; ++r) source_[r] = row_of(plane, rows.h + r, r) - pad_;
+        const int reach = static_cast<int>(reach_of(count));
+        for (int r = 0; r < reach; ++r) find_row(plane, rows.h + r, r);
+        converted_ = 0;
         if constexpr (divides)
             finish(o) ? make_tiles(rows, OverEach<T>{1, factors_})
                       : make_tiles(rows, TimesEach<T>{factors_});
@@ -286,6 +378,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         if constexpr (!Op::indexed) {
             if (lies_apart()) {
                 // (no others: see tiles.cpp)
+                if (f_.dilation[1] == 2) return make_tiles<3, 1, true, true, 2>(rows, after);
                 if (kw == 3) return make_tiles<3, 1, true, true>(rows, after);
                 return make_tiles<5, 1, true, true>(rows, after);
             }
@@ -300,23 +393,33 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         make_tiles<0, 3, false, false>(rows, after);
     }
     // Kernel: along a row, 0 if not known; and downwards too if it is `Square`. Likewise strides.
-    // `Apart`: taps lie apart_ cells apart.
-    template <int Kernel, int Stride, bool Square, bool Apart, class After>
+    // `Apart`: taps lie apart_ cells apart along a row, and Down rows.
+    template <int Kernel, int Stride, bool Square, bool Apart, int Down = 1, class After>
     void make_tiles(const Rows& rows, const After& after) {
-        // Tiles that see a row's end come first and last. (The latter show all of their cells to
-        // the watch, and so the row's last ones.)
+        // Tiles that see a row's end come first and last, where padding has to be shut out. (The
+        // latter show all of their cells to the watch, and so the row's last ones.)
         const std::int64_t reach = (f_.taps[2] - 1) * apart_;
         std::int64_t begin = 0, end = tiles_;
-        while (begin < end && first_cell<Stride>(begin) < 0) ++begin;
-        while (begin < end &&
+        constexpr bool Ready = is_ready<Kernel, Stride, Apart>;
+        while (!Ready && begin < end && first_cell<Stride>(begin) < 0) ++begin;
+        while (!Ready && begin < end &&
                (output_of(end - 1) + lanes > columns_ - apart_ ||
                 first_cell<Stride>(end - 1) + (lanes - 1) * Stride + reach >= width_))
             --end;
         constexpr int most = Apart ? most_long_rows : most_rows;
         if (Square && rows.count < most) begin = end = tiles_;
-        some_tiles<Kernel, Stride, Square, Apart, true>(rows, 0, begin, after);
-        some_tiles<Kernel, Stride, Square, Apart, false>(rows, begin, end, after);
-        some_tiles<Kernel, Stride, Square, Apart, true>(rows, end, tiles_, after);
+        for (std::int64_t first = 0, last; first < tiles_; first = last) {
+            last = smaller(first + together_, tiles_);
+            if constexpr (Ready)
+                convert(static_cast<int>(reach_of(rows.count)),
+                        (output_of(last - 1) + lanes) * Stride + reach);
+            some_tiles<Kernel, Stride, Square, Apart, Down, true>(rows, first, smaller(begin, last),
+                                                                  after);
+            some_tiles<Kernel, Stride, Square, Apart, Down, false>(rows, larger(first, begin),
+                                                                   smaller(end, last), after);
+            some_tiles<Kernel, Stride, Square, Apart, Down, true>(rows, larger(first, end), last,
+                                                                  after);
+        }
     }
     // A tile's first output, and the first cell that it sees.
     std::int64_t output_of(std::int64_t t) const {
@@ -326,7 +429,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         return output_of(t) * Stride - pad_;
     }
 
-    // visit(Width<k>{}) for k in [from, to), unrolled if they are known.
+    // visit(k) for k in [from, to), unrolled if they are known.
     template <int From, int To, class Visit>
     static POOLWISE_INLINE void each_row(int from, int to, Visit&& visit) {
         if constexpr (From < To)
@@ -337,19 +440,20 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
 
     // Tiles [first, last) of the rows. Those in the middle of as many rows as fit are unrolled, and
     // stay in registers; the others, which are few, are not.
-    template <int Kernel, int Stride, bool Square, bool Apart, bool Edge, class After>
+    template <int Kernel, int Stride, bool Square, bool Apart, int Down, bool Edge, class After>
     POOLWISE_APART void some_tiles(const Rows& rows, std::int64_t first, std::int64_t last,
                                    const After& after) {
-        constexpr bool Unrolled = Square && !Edge;
+        if (first >= last) return;
+        constexpr bool Unrolled = Square && !Edge, Ready = is_ready<Kernel, Stride, Apart>;
         constexpr int Taps = Square ? Kernel : 0,
                       Count = !Unrolled ? 0
                               : Apart   ? most_long_rows
                                         : most_rows,
-                      Reach = Unrolled ? (Count - 1) * Stride + Kernel : 0;
+                      Reach = Unrolled ? (Count - 1) * Stride + (Kernel - 1) * Down + 1 : 0;
         const int taps = Square ? Kernel : static_cast<int>(f_.taps[1]);
         const int stride = Square ? Stride : static_cast<int>(f_.stride[1]);
-        const int count = Unrolled ? Count : rows.count, reach = (count - 1) * stride + taps,
-                  fresh = count * stride;
+        const int count = Unrolled ? Count : rows.count,
+                  reach = (count - 1) * stride + (taps - 1) * Down + 1, fresh = count * stride;
         // Line after line of the rows after these, whichever tile is made meanwhile.
         constexpr std::int64_t step = Stride * lanes * static_cast<std::int64_t>(sizeof(S));
         const bool asks = width_ * static_cast<std::int64_t>(sizeof(S)) < long_row_bytes;
@@ -373,20 +477,20 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
                     ask_for<0>(soon, step);
                     soon += then;
                 }
-                const S* const at = source_[r] + cell;
+                const auto* const at = source<Ready>(r) + cell;
                 reduced[r] = reduce<Kernel, Stride, Apart, Edge>(at, rows.h + r, tile, seen);
-                if constexpr (in_pairs<Stride, Edge>) {
+                if constexpr (in_pairs<Stride, Edge> && !Ready) {
                     if (r % 2 == 1)
-                        seen(Op::load(source_[r - 1] + cell), Op::load(at));
+                        seen(Op::load(source<Ready>(r - 1) + cell), Op::load(at));
                     else if (r + 1 == reach)
                         seen(Op::load(at));
                 }
             });
             each_row<0, Count>(0, count, [&](int r) POOLWISE_INLINE {
                 const Register* const window = reduced + r * stride;
-                Register all = window[taps - 1];
+                Register all = window[(taps - 1) * Down];
                 each_row<1, Taps>(1, taps, [&](int k) POOLWISE_INLINE {
-                    all = Op::joined(window[taps - 1 - k], all);
+                    all = Op::joined(window[(taps - 1 - k) * Down], all);
                 });
                 V value;
                 if constexpr (Op::indexed) {
@@ -451,15 +555,16 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
 
     // The tile's windows along a row, the first of which begins at `at`.
     template <int Kernel, int Stride, bool Apart, bool Edge>
-    POOLWISE_INLINE Register reduce(const S* at, std::int64_t row,
-                                    const Tile<Stride, Apart, Edge>& tile,
+    POOLWISE_INLINE Register reduce(const Cell<is_ready<Kernel, Stride, Apart>>* at,
+                                    std::int64_t row, const Tile<Stride, Apart, Edge>& tile,
                                     Suspects<Op>& seen) const {
         const int taps = Kernel ? Kernel : static_cast<int>(f_.taps[2]);
         Register all{};
         for (int t = 0; t < taps; t += Stride) {
-            const S* const from = at + (Apart ? t * tile.apart : t);
-            const bool shown = t == 0 || (Edge && (Apart || t + Stride >= taps));
-            if (shown && !in_pairs<Stride, Edge>) seen.template run<Stride>(from);
+            const auto* const from = at + (Apart ? t * tile.apart : t);
+            const bool shown = t == 0 || Edge;
+            if (shown && !in_pairs<Stride, Edge> && !is_ready<Kernel, Stride, Apart>)
+                seen.template run<Stride>(from);
             Picked<T, Stride> cells;
             cells.template load<Op>(from, Edge ? tile.gate[t / Stride] : nullptr);
             const V first = cells.template phase<0>();
@@ -515,8 +620,11 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
     T *along_ = nullptr, *factors_ = nullptr;
     std::int64_t finished_ = -1;  // the row's divisor that factors_ are of
     bool over_ = false;
-    const S* source_[most_reach];  // the rows that are seen, from the padding on
-    S *nothing_ = nullptr, *asides_[most_reach] = {};
+    const char* source_[most_reach];  // the rows that are seen, from the padding on
+    char *nothing_ = nullptr, *asides_[most_reach] = {};
+    bool converts_ = false;
+    const S* raw_[most_reach];  // those that are converted, up to a cell; null: the others
+    std::int64_t converted_ = 0, together_ = 1;  // … for so many tiles at once
     D* gathered_ = nullptr;
     typename Line::V firsts_[most_rows], lasts_[most_rows];  // of every row
     // Winners, and for every window the first of its taps that lies in the plane.
