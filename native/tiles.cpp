@@ -290,6 +290,7 @@ bool suits_dilated_tiles(const WindowForm& form) {
 
 namespace {
 
+constexpr std::int64_t least_apart_columns = 28;
 constexpr std::int64_t narrow_tile = 16, most_tile_stride = 3, most_cells_per_pick = 4;
 constexpr std::int64_t volume_ring_bytes = 512 << 10;  // pooled planes stay in a second cache
 
@@ -348,7 +349,10 @@ bool small_planes(const DirectJob& job) {
 bool unrolled_apart(const WindowForm& form) {
     const std::int64_t size = form.taps[1];
     if (form.stride[1] != 1 || form.stride[2] != 1 || form.taps[2] != size) return false;
-    return form.dense ? size == 3 || size == 5 : suits_dilated_tiles(form);
+    if (!form.dense) return suits_dilated_tiles(form);
+    // Measured: tiles that see a row's end are most of them in short rows of wide windows, and
+    // volumes are better served as they were.
+    return form.size[0] == 1 && (size == 3 || (size == 5 && form.size[2] >= least_apart_columns));
 }
 
 // Rows that fill registers, and windows that are picked out of them; or taps apart (of channels
