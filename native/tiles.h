@@ -29,8 +29,6 @@ Batch segments_batch(const SegmentsJob& job, const Choice& choice);
 
 // Small windows: few enough taps that joining them one by one beats every cleverer way.
 bool suits_direct(const WindowForm& form, bool winners);
-// Windows of 3x3 whose taps lie two cells apart: the tile kernel alone knows them.
-bool suits_dilated_tiles(const WindowForm& form);
 // Of them, those over planes or volumes without a gap in their rows, that a kernel of its own
 // serves; else it is the direct kernel.
 SmallKernel dense_kernel(const DirectJob& job);
@@ -39,6 +37,8 @@ bool planes_run_on(const DirectJob& job);
 // it lies takes no more loads and stores than reducing its new rows first. (The job says so.)
 bool suits_pixels(const DirectJob& job);
 bool share_little(const WindowForm& form);
+// Windows of 3x3 whose taps lie two cells apart: the tile kernel alone knows them.
+bool suits_dilated_tiles(const WindowForm& form);
 void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share);
 Batch direct_batch(const DirectJob& job, const Choice& choice);
 

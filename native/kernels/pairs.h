@@ -1,5 +1,4 @@
-// What kernels hold in registers as they join: values, or values and the cells
-// that they came from.
+// What kernels hold in registers as they join: values, or values and the cells that they came from.
 //
 // Maxima with winners are maxima of pairs. A pair is two registers, and a row of pairs two rows
 // beside each other in scratch; joining two is a comparison and two selections. Cells are numbered
