@@ -80,7 +80,7 @@ class Forward {
             return choose(kind_.reducer, kind_.x_dtype, kind_.y_dtype, winners, cells, window);
         };
         const Choice choice = chosen(indexed);
-        if (add_whole(in, choice)) return Status::ok;
+        if (add_whole(in, choice) || add_blocks(in, choice)) return Status::ok;
         if (plan.segmented()) {
             add_segments(in, choice, chosen(false));
             return Status::ok;
@@ -239,9 +239,10 @@ class Forward {
     void add_sliding(const ForwardJob& in, const Choice& choice, int grid) {
         const WindowForm& form = in.plan->form(grid);
         const bool direct = suits_direct(form, kind_.winners != WinnerForm::none);
-        if (!has_small_windows(choice) || !(direct || suits_dilated_tiles(form)))
+        if (!has_small_windows(choice) ||
+            !(direct || suits_dilated_tiles(form) || suits_blocks(form)))
             return add_rows(in, choice, grid);
-        DirectJob job = direct_job(in, grid);
+        DirectJob job = direct_job(in, grid, form);
         const bool dense = job.kernel != SmallKernel::direct && job.kernel != SmallKernel::pixels;
         if (!dense && !direct) return add_rows(in, choice, grid);
         if (!dense && wins_large(rows_job(in, choice, grid))) return add_rows(in, choice, grid);
@@ -249,9 +250,22 @@ class Forward {
         direct_.push_back({job, choice});
     }
 
-    DirectJob direct_job(const ForwardJob& in, int grid) const {
+    // Small bins of values that are windows like any other.
+    bool add_blocks(const ForwardJob& in, const Choice& choice) {
+        const WindowForm* const form = in.plan->blocks();
+        if (!form || in.winners || form->cells() > most_block_cells || !has_small_windows(choice))
+            return false;
+        const DirectJob job = direct_job(in, 0, *form);
+        if (job.kernel == SmallKernel::direct) return false;
+        direct_.push_back({job, choice});
+        cut_direct(direct_.back().job, choice, share_);
+        return true;
+    }
+
+    DirectJob direct_job(const ForwardJob& in, int grid, const WindowForm& form) const {
         DirectJob job;
         describe(job, in, grid);
+        job.form = &form;
         job.divide = kind_.reducer.kind == ReducerKind::mean;
         job.layout = layout_of(in, grid, true, never_narrow);
         job.share_little = share_little(*job.form);

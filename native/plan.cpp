@@ -219,6 +219,23 @@ void Plan::compile_forms() {
     }
 }
 
+// Bins that are cut evenly, and touch, are windows as wide as their stride.
+bool Plan::compile_blocks() {
+    if (axes_.size() != 1) return false;
+    blocks_ = forms_.front();
+    for (int a = 0; a < 3; ++a) {
+        const Axis& axis = axes_.front()[a];
+        if (!lists_windows(axis)) continue;
+        const std::int64_t width = axis.size / std::max<std::int64_t>(1, axis.count);
+        for (std::int64_t i = 0; i < axis.count; ++i)
+            if (axis.starts[i] != i * width || axis.stops[i] != (i + 1) * width) return false;
+        blocks_.stride[a] = blocks_.taps[a] = width;
+        blocks_.pad[a] = 0;
+    }
+    blocks_.sliding = blocks_.filled = blocks_.dense = true;
+    return true;
+}
+
 RowProgram Plan::make_program(std::vector<RowWindow> windows, std::int64_t step,
                               std::int64_t source_size) const {
     RowProgram program;
@@ -319,6 +336,7 @@ void Plan::compile_segments() {
     }
     segmented_ = any_listed && all_undilated;
     if (!segmented_) return;
+    even_ = compile_blocks();
 
     // Long segments are cut, so that one large map can be shared between threads and so that no sum
     // runs over more rows than this before it is combined with others.

@@ -41,6 +41,8 @@ class Plan {
     bool segmented() const { return segmented_; }
     const SegmentAxis* segment_axes() const { return segment_axes_; }
     const SegmentGrid& segment_grid(int grid) const { return segment_grids_[grid]; }
+    // Bins of one grid that are all as wide and high, as the windows that they are; else null.
+    const WindowForm* blocks() const { return even_ ? &blocks_ : nullptr; }
 
   private:
     using PerAxis = std::vector<std::vector<std::int64_t>>;  // [axis][i]
@@ -50,6 +52,7 @@ class Plan {
     void compile_forward();
     void compile_backward() const;
     void compile_segments();
+    bool compile_blocks();
     RowProgram make_program(std::vector<RowWindow> windows, std::int64_t step,
                             std::int64_t source_size) const;
 
@@ -68,7 +71,8 @@ class Plan {
     mutable std::vector<PerAxis> readers_first_,
         readers_last_;  // of each cell: the windows that read it
     mutable std::vector<RowsGeometry> backward_;
-    bool segmented_ = false;
+    bool segmented_ = false, even_ = false;
+    WindowForm blocks_;
     std::vector<std::int64_t> edges_[3];
     std::vector<std::uint8_t> used_[3];
     SegmentAxis segment_axes_[3];

@@ -15,6 +15,8 @@ constexpr std::int64_t plane_bytes = 2 << 20;  // and the pooled planes of three
 constexpr std::int64_t gathered = 16;
 constexpr std::int64_t plane_at_once_bytes = 64 << 10;
 constexpr std::int64_t most_large_rows = 8;  // joined without stacks
+// Sums run over so many rows, and a row of outputs over so many cells beside its own.
+constexpr std::int64_t most_block_rows = 256, most_block_columns = 4096;
 // Measured: from 7 x 7 on reading rows into place is cheaper than gates.
 constexpr std::int64_t most_dense_taps = 5, widest_row = 2048;
 constexpr std::int64_t longest_row_bytes = 128 << 10;
@@ -281,6 +283,12 @@ bool suits_direct(const WindowForm& form, bool winners) {
            form.taps[2] + form.taps[0] * form.taps[1] <= most;
 }
 
+bool suits_blocks(const WindowForm& form) {
+    const auto shares_little = [&](int a) { return form.taps[a] <= 2 * form.stride[a]; };
+    return form.dense && form.stride[2] >= 2 && form.taps[2] <= most_block_columns &&
+           form.taps[0] * form.taps[1] <= most_block_rows && shares_little(0) && shares_little(1);
+}
+
 bool suits_dilated_tiles(const WindowForm& form) {
     const auto twice = [&](int a) {
         return form.taps[a] == 3 && form.dilation[a] == 2 && form.stride[a] == 1;
@@ -291,6 +299,7 @@ bool suits_dilated_tiles(const WindowForm& form) {
 namespace {
 
 constexpr std::int64_t least_apart_columns = 28;
+constexpr std::int64_t narrow_block_row = 20;
 constexpr std::int64_t narrow_tile = 16, most_tile_stride = 3, most_cells_per_pick = 4;
 constexpr std::int64_t volume_ring_bytes = 512 << 10;  // pooled planes stay in a second cache
 
@@ -365,8 +374,28 @@ bool tile_rows(const DirectJob& job) {
         return unrolled_apart(form) && form.count[2] * job.layout.lanes >= narrow_tile &&
                job.winners == WinnerForm::none && row >= narrow_tile &&
                row * item_size(job.x_dtype) <= longest_row_bytes;
-    return form.size[2] <= widest_row && form.size[2] >= narrow_tile &&
-           form.count[2] >= narrow_tile / 2 && form.stride[2] <= most_tile_stride;
+    // Measured: of wide rows at stride 1, windows that the kernel has not unrolled, and rows that
+    // it would convert first, are the large-window kernel's.
+    const bool converted = job.divide ? form.taps[1] == 5 && item_size(job.x_dtype) < 4
+                                      : is_sixteen_bit_float(job.x_dtype);
+    if (form.size[2] > widest_row && form.stride[2] == 1 &&
+        (!square_at_stride_one(form) || converted))
+        return false;
+    // (bytes cannot be picked three apart: no instruction takes them across a register)
+    const bool picks = job.divide || item_size(job.x_dtype) > 1;
+    return form.size[2] >= narrow_tile && form.count[2] >= narrow_tile / 2 &&
+           form.stride[2] <= (picks ? most_tile_stride : 2);
+}
+
+// Rows of windows that share little, read where they lie.
+bool block_rows(const DirectJob& job) {
+    const WindowForm& form = *job.form;
+    const Layout& layout = job.layout;
+    // (measured: narrower planes are better brought together, sixteen at a time)
+    return suits_blocks(form) && form.size[2] >= narrow_block_row &&
+           simple_dtypes(job.x_dtype, job.y_dtype, job.divide) && job.winners == WinnerForm::none &&
+           !layout.gather && layout.lanes == 1 && layout.x_axis[2] == item_size(job.x_dtype) &&
+           layout.y_axis[2] == item_size(job.y_dtype);
 }
 
 bool dense_volume(const DirectJob& job) {
@@ -383,12 +412,15 @@ bool dense_volume(const DirectJob& job) {
 
 SmallKernel dense_kernel(const DirectJob& job) {
     const WindowForm& form = *job.form;
-    if (!dense_planes(job)) return SmallKernel::direct;
-    if (form.size[0] > 1)
-        return tile_rows(job) && dense_volume(job) ? SmallKernel::volume : SmallKernel::direct;
-    if (form.taps[0] != 1) return SmallKernel::direct;
-    if (small_planes(job)) return SmallKernel::sheet;
-    return tile_rows(job) && dense_winners(job) ? SmallKernel::tile : SmallKernel::direct;
+    if (dense_planes(job)) {
+        if (form.size[0] > 1) {
+            if (tile_rows(job) && dense_volume(job)) return SmallKernel::volume;
+        } else if (form.taps[0] == 1) {
+            if (small_planes(job)) return SmallKernel::sheet;
+            if (tile_rows(job) && dense_winners(job)) return SmallKernel::tile;
+        }
+    }
+    return block_rows(job) ? SmallKernel::blocks : SmallKernel::direct;
 }
 
 bool share_little(const WindowForm& form) {
@@ -414,12 +446,17 @@ void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
     const bool pixels = job.kernel == SmallKernel::pixels,
                direct = job.kernel == SmallKernel::direct, all_lanes = !direct;
     // (planes that are done several at once are not cut)
-    const std::int64_t least_band = job.kernel == SmallKernel::sheet
-                                        ? form.count[1]
+    const bool blocks = job.kernel == SmallKernel::blocks;
+    const std::int64_t least_band = job.kernel == SmallKernel::sheet ? form.count[1]
+                                    : blocks && form.stride[1] >= form.taps[1]
+                                        ? 1
                                         : std::max<std::int64_t>(8, 4 * form.taps[1]);
     if (job.kernel == SmallKernel::volume)
         cut_small(job, dense_unit_bytes, form.size[1] * row_bytes, form.count[0], 1,
                   4 * form.taps[0], share, all_lanes);
+    else if (blocks)
+        cut_small(job, dense_unit_bytes, form.stride[0] * form.stride[1] * row_bytes, form.count[1],
+                  form.count[0], least_band, share, all_lanes);
     else
         cut_small(job, direct || pixels ? unit_bytes : dense_unit_bytes, row_bytes, form.count[1],
                   form.count[0], least_band, share, all_lanes);

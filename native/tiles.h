@@ -37,6 +37,10 @@ bool planes_run_on(const DirectJob& job);
 // it lies takes no more loads and stores than reducing its new rows first. (The job says so.)
 bool suits_pixels(const DirectJob& job);
 bool share_little(const WindowForm& form);
+// Windows of any size of which no cell is in many: blocks.
+bool suits_blocks(const WindowForm& form);
+inline constexpr std::int64_t most_block_cells =
+    1024;  // of bins: larger ones segments serve as well
 // Windows of 3x3 whose taps lie two cells apart: the tile kernel alone knows them.
 bool suits_dilated_tiles(const WindowForm& form);
 void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share);

@@ -44,12 +44,13 @@ template <class T, int Stride> struct Picked {
         } else {
             // Lanes are a power of two and the stride is odd: each lane of the result comes from
             // another lane of some neighbour, so they can be blended first and permuted once.
+            // (3 * 43 is 1, counted modulo any number of lanes there is.)
             N first{}, second{}, order{};
             for (int l = 0; l < lanes; ++l) {
-                const int cell = l * Stride + Phase, n = cell / lanes, at = cell % lanes;
-                first[at] = static_cast<TapInt<T>>(n == 1 ? lanes + at : at);
-                second[at] = static_cast<TapInt<T>>(n == 2 ? lanes + at : at);
-                order[l] = static_cast<TapInt<T>>(at);
+                const int cell = (l - Phase + lanes) * 43 % lanes * Stride + Phase;
+                first[l] = static_cast<TapInt<T>>(cell / lanes == 1 ? lanes + l : l);
+                second[l] = static_cast<TapInt<T>>(cell / lanes == 2 ? lanes + l : l);
+                order[l] = static_cast<TapInt<T>>((l * Stride + Phase) % lanes);
             }
             const V blended = __builtin_shuffle(
                 __builtin_shuffle(neighbours[0], neighbours[1], first), neighbours[2], second);

@@ -1,6 +1,7 @@
 // Small windows: which kernel serves a unit of work.
 #pragma once
 
+#include "blocks.h"
 #include "elements.h"
 #include "narrow.h"
 #include "pixels.h"
@@ -31,6 +32,8 @@ template <class Careful, class Visit> void with_unit(const DirectJob& job, Visit
             }
             if (job.kernel == SmallKernel::pixels)
                 return visit(Of<PixelsUnit<Op, Careful, S, D>>{});
+            if (job.kernel == SmallKernel::blocks)
+                return visit(Of<BlocksUnit<Op, Careful, S, D>>{});
             // (bits of 16-bit floats would be turned where they are kept)
             if constexpr (!Op::watched || same<typename Op::Value, D>)
                 visit(Of<VolumeUnit<Op, Careful, S, D>>{});
@@ -45,8 +48,8 @@ template <class Op> void direct_unit(const DirectJob& job, std::int64_t unit, ch
     });
 }
 template <class Op> std::int64_t direct_scratch(const DirectJob& job) {
-    // A unit with NaN is done again by the direct kernel, in the same memory.
-    std::int64_t bytes = DirectUnit<Op>::scratch_bytes(job);
+    // A unit with NaN is done again by the direct kernel, in the same memory (blocks are not).
+    std::int64_t bytes = job.kernel == SmallKernel::blocks ? 0 : DirectUnit<Op>::scratch_bytes(job);
     with_unit<Op>(job,
                   [&](auto of) { bytes = larger(bytes, decltype(of)::Type::scratch_bytes(job)); });
     return bytes;

@@ -112,8 +112,8 @@ struct SegmentsJob {
 inline constexpr std::int64_t small_cells = 768;
 
 // Which of the kernels of small windows serves a job: dense planes, small ones several at once,
-// dense volumes, channels that are joined where they lie; or anything at all.
-enum class SmallKernel : std::uint8_t { tile, sheet, volume, pixels, direct };
+// dense volumes, channels that are joined where they lie, blocks; or anything at all.
+enum class SmallKernel : std::uint8_t { tile, sheet, volume, pixels, blocks, direct };
 
 // Small sliding windows. A unit is a run of plane groups, a lane block, a column tile and a band of
 // output rows (of planes, for volumes).
