@@ -24,16 +24,13 @@ template <class T, bool Min> struct PickTaps : AsItIs<T> {
     static constexpr T identity = Min ? Limits<T>::high : Limits<T>::low;
     static constexpr T open = Min ? Limits<T>::low : Limits<T>::high, closed = identity;
     template <bool Exact, class V> static inline V join(V earlier, V later) {
-        const auto beyond = Min ? later < earlier : later > earlier;
         if constexpr (Exact && floating<T>)
-            return (beyond | (later != later)) ? later : earlier;
+            return ((Min ? later < earlier : later > earlier) | (later != later)) ? later : earlier;
         else
-            return beyond ? later : earlier;
+            return extreme<T, Min>(earlier, later);
     }
     // (a gate wins over what lies beside the array, NaN or not)
-    static inline Vec<T> shut(Vec<T> v, Vec<T> gate) {
-        return (Min ? v > gate : v < gate) ? v : gate;
-    }
+    static inline Vec<T> shut(Vec<T> v, Vec<T> gate) { return extreme<T, !Min>(gate, v); }
     static inline auto suspect(Vec<T> v) { return v != v; }
     static inline auto suspect(Vec<T> a, Vec<T> b) { return unordered<T>(a, b); }
 };
@@ -54,11 +51,9 @@ template <class B, bool Min> struct PickBits {
     static inline Vec<T> load(const T* at) { return load_vector<Vec<T>>(at); }  // (are turned)
     template <class> static inline Vec<T> stored(Vec<T> v) { return turned(v); }
     template <bool, class V> static inline V join(V earlier, V later) {
-        return (Min ? later < earlier : later > earlier) ? later : earlier;
+        return extreme<T, Min>(earlier, later);
     }
-    static inline Vec<T> shut(Vec<T> v, Vec<T> gate) {
-        return (Min ? v > gate : v < gate) ? v : gate;
-    }
+    static inline Vec<T> shut(Vec<T> v, Vec<T> gate) { return extreme<T, !Min>(gate, v); }
     static inline auto suspect(Vec<T> v) {
         return (v > infinity) | (v < T(~infinity)) | (v == T(-1));
     }

@@ -30,6 +30,7 @@ template <class Elementary, class S, class D> class LargeUnit {
     using Register = typename Op::Register;
     static constexpr std::int64_t lanes = vector_lanes<T>;
     static constexpr bool divides = !Op::watched && floating<T>;
+    static constexpr bool adds = same<Elementary, AddTaps<T>>;
 
   public:
     LargeUnit(const RowsJob& job, std::int64_t unit, char* scratch)
@@ -123,8 +124,8 @@ template <class Elementary, class S, class D> class LargeUnit {
     // along rows load what several stores wrote, and wait for it behind the outputs (shifts.h):
     // then 31x31 means of 411 MB take a fifth longer.
     bool goes_on() const {
-        const bool waits = g_.row.kernel > 1 && !(shifts<T> && (Op::watched || Op::indexed) &&
-                                                  shift_ == 1 && doubles_up<T>(g_.row.kernel));
+        const bool waits = g_.row.kernel > 1 &&
+                           !(shifts<T> && !adds && shift_ == 1 && doubles_up<T>(g_.row.kernel));
         return job_.far_past_caches && !waits && rows_.step == 1 &&
                job_.layout.y_axis[1] == length_ * static_cast<std::int64_t>(sizeof(D));
     }
@@ -282,7 +283,7 @@ template <class Elementary, class S, class D> class LargeUnit {
 
     // target[n] = the window that begins at n of what was read, for n < count.
     POOLWISE_APART void slide(Row target, std::int64_t count) {
-        if constexpr (shifts<T> && (Op::watched || Op::indexed)) {
+        if constexpr (shifts<T> && !adds) {
             if (shift_ == 1 && doubles_up<T>(g_.row.kernel))
                 return double_up<Op>(target, levels_[0], g_.row.kernel, count, first_cell());
         }
@@ -300,7 +301,7 @@ template <class Elementary, class S, class D> class LargeUnit {
             for (int t = 0; t < 4; ++t) terms[t] = levels_[l - 1].at(t * reach * shift_);
             join_fixed<4>(levels_[l], terms, available);
         }
-        if (Op::watched || !same<Elementary, AddTaps<T>>) {
+        if (!adds) {
             for (std::int64_t at = 0; at < kernel; at += reach)
                 terms[how_many++] =
                     levels_[level_count_ - 1].at(smaller(at, kernel - reach) * shift_);
@@ -345,7 +346,8 @@ template <class Elementary, class S, class D> class LargeUnit {
     template <int Count, bool Counts = false>
     POOLWISE_APART static void join_fixed(Row target, const Row* terms, std::int64_t count,
                                           I from = 0) {
-        if constexpr (shifts<T> && (Count <= 4 || !Op::indexed)) {
+        // (shifts of bytes take several instructions)
+        if constexpr (shifts<T> && sizeof(T) > 1 && (Count <= 4 || !Op::indexed)) {
             bool beyond = false;
             for (int t = 0; t < Count; ++t) beyond = beyond || beyond_line(terms[t].v) != 0;
             if (beyond) return join_shifted<Op, Count, Counts>(target, terms, count, from);

@@ -50,8 +50,7 @@ template <class Op, class V> POOLWISE_INLINE inline V joined_quickly(V earlier, 
         return earlier + later;
     } else {
         typedef typename Op::Value T;
-        return (Op::identity == Limits<T>::low ? later > earlier : later < earlier) ? later
-                                                                                    : earlier;
+        return extreme<T, Op::identity != Limits<T>::low>(earlier, later);
     }
 }
 // What changes nothing: of sums -0.0, which even a sum of -0.0 survives.

@@ -16,19 +16,55 @@
 namespace poolwise::POOLWISE_ISA {
 namespace {
 
-template <class T> inline constexpr bool shifts = vector_bytes == 64 && sizeof(T) >= 2;
+template <class T> inline constexpr bool shifts = vector_bytes == 64;
 
-// How far the register at `by` begins behind v's beginning, for every lane of shifted().
-template <class T> POOLWISE_INLINE inline Vec<TapInt<T>> shift_of(std::int64_t by) {
+// Bytes go by whole words, and what is left by bits: no instruction of every AVX-512 takes single
+// bytes across a register.
+struct ByteShift {
+    Vec<std::int32_t> words;
+    std::int64_t bits;
+    template <class V> POOLWISE_INLINE inline V operator()(V v, V next) const {
+#if defined(__AVX512F__)
+        typedef Vec<std::int32_t> Words;
+        const auto from = reinterpret_cast<Words>(v), then = reinterpret_cast<Words>(next);
+        const __m128i low = _mm_cvtsi64_si128(bits), high = _mm_cvtsi64_si128(32 - bits);
+        const auto first = reinterpret_cast<__m512i>(__builtin_shuffle(from, then, words)),
+                   second = reinterpret_cast<__m512i>(__builtin_shuffle(from, then, words + 1));
+        return reinterpret_cast<V>(
+            _mm512_or_si512(_mm512_srl_epi32(first, low), _mm512_sll_epi32(second, high)));
+#else
+        return v;  // (never asked for: see `shifts`)
+#endif
+    }
+};
+
+// How far behind v's beginning the register begins that shifted(v, next) makes, lane by lane.
+template <class T, bool Bytes = sizeof(T) == 1> struct Shift {
+    typedef Vec<TapInt<T>> Type;
+};
+template <class T> struct Shift<T, true> {
+    typedef ByteShift Type;
+};
+template <class T> using ShiftOf = typename Shift<T>::Type;
+
+template <class T> POOLWISE_INLINE inline Vec<TapInt<T>> lanes_from(std::int64_t first) {
     Vec<TapInt<T>> order{};
     for (int l = 0; l < vector_lanes<T>; ++l) order[l] = static_cast<TapInt<T>>(l);
-    return order + static_cast<TapInt<T>>(by);
+    return order + static_cast<TapInt<T>>(first);
 }
-template <class T> POOLWISE_INLINE inline Vec<T> shifted(Vec<T> v, Vec<T> next, Vec<TapInt<T>> by) {
-    return __builtin_shuffle(v, next, by);
+template <class T> POOLWISE_INLINE inline ShiftOf<T> shift_of(std::int64_t by) {
+    if constexpr (sizeof(T) == 1)
+        return ShiftOf<T>{lanes_from<std::int32_t>(by / 4), by % 4 * 8};
+    else
+        return lanes_from<T>(by);
 }
-template <class T>
-POOLWISE_INLINE inline Pair<T> shifted(Pair<T> v, Pair<T> next, Vec<TapInt<T>> by) {
+template <class T> POOLWISE_INLINE inline Vec<T> shifted(Vec<T> v, Vec<T> next, ShiftOf<T> by) {
+    if constexpr (sizeof(T) == 1)
+        return by(v, next);
+    else
+        return __builtin_shuffle(v, next, by);
+}
+template <class T> POOLWISE_INLINE inline Pair<T> shifted(Pair<T> v, Pair<T> next, ShiftOf<T> by) {
     return {shifted<T>(v.value, next.value, by), shifted<TapInt<T>>(v.cell, next.cell, by)};
 }
 
@@ -47,7 +83,7 @@ POOLWISE_APART void join_shifted(typename Op::Row target, const typename Op::Row
     constexpr std::int64_t lanes = vector_lanes<T>;
     typename Op::Row line[Count];
     typename Op::Register held[Count];
-    Vec<TapInt<T>> by[Count];
+    ShiftOf<T> by[Count];
     for (int t = 0; t < Count; ++t) {
         const std::int64_t beyond = beyond_line(terms[t].v);
         line[t] = terms[t].at(-beyond);

@@ -64,11 +64,15 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
     using N = Vec<I>;
     using Register = typename Op::Register;
     static constexpr std::int64_t lanes = vector_lanes<T>;
-    // What tiles read: the input's elements; or, ready to be joined, converted rows with padding,
-    // which need no gates.
+    // What tiles read: the input's elements; or, ready to be joined, rows that were converted, or
+    // copied, with their padding, and need no gates. (Of bytes a register holds so many that hardly
+    // a tile of a row would do without.) A kernel is 0 if its loops are not unrolled.
+    static constexpr bool prepared(std::int64_t kernel, std::int64_t stride) {
+        if (same<S, T>) return sizeof(T) == 1;
+        return Op::watched ? kernel == 0 || kernel > stride : kernel == 5;
+    }
     template <int Kernel, int Stride, bool Apart>
-    static constexpr bool is_ready =
-        !same<S, T> && !Apart && (Op::watched ? Kernel == 0 || Kernel > Stride : Kernel == 5);
+    static constexpr bool is_ready = !Apart && prepared(Kernel, Stride);
     template <bool Ready> using Cell = typename Either<Ready, T, S>::Type;
 
   public:
@@ -180,10 +184,8 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         if (job_.divide) along_ = arena_.template take<T>(padded + lanes);
         if constexpr (divides) factors_ = arena_.template take<T>(padded + lanes);
         row_cells_ = pad_ + larger(width_, padded * stride - pad_) + groups_ * stride * apart_;
-        const bool square = f_.taps[1] == taps && f_.stride[1] == stride;
-        const bool shared = Op::watched ? !square || taps != stride || taps == 1
-                                        : square && taps == 5 && stride == 1;
-        converts_ = !same<S, T> && !lies_apart() && shared;
+        const bool unrolled = f_.taps[1] == taps && f_.stride[1] == stride && knows(taps, stride);
+        converts_ = !lies_apart() && prepared(unrolled ? taps : 0, stride);
         const std::int64_t row_bytes = row_cells_ * (converts_ ? sizeof(T) : sizeof(S));
         nothing_ = arena_.template take<char>(row_bytes);
         const std::int64_t at_once = rows_at_once(), reach = reach_of(at_once);
@@ -372,6 +374,10 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         return over_;
     }
 
+    // Squares whose loops are unrolled.
+    static constexpr bool knows(std::int64_t size, std::int64_t stride) {
+        return stride == 1 ? size == 3 || size == 5 : size == 3 || (size == 2 && stride == 2);
+    }
     template <class After> void make_tiles(const Rows& rows, const After& after) {
         const std::int64_t kw = f_.taps[2], sw = f_.stride[2];
         const bool square = f_.taps[1] == kw && f_.stride[1] == sw;
@@ -413,12 +419,12 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
             if constexpr (Ready)
                 convert(static_cast<int>(reach_of(rows.count)),
                         (output_of(last - 1) + lanes) * Stride + reach);
-            some_tiles<Kernel, Stride, Square, Apart, Down, true>(rows, first, smaller(begin, last),
-                                                                  after);
-            some_tiles<Kernel, Stride, Square, Apart, Down, false>(rows, larger(first, begin),
-                                                                   smaller(end, last), after);
-            some_tiles<Kernel, Stride, Square, Apart, Down, true>(rows, larger(first, end), last,
-                                                                  after);
+            some_tiles<0, Stride, false, Apart, Down, true, Ready>(rows, first,
+                                                                   smaller(begin, last), after);
+            some_tiles<Kernel, Stride, Square, Apart, Down, false, Ready>(
+                rows, larger(first, begin), smaller(end, last), after);
+            some_tiles<0, Stride, false, Apart, Down, true, Ready>(rows, larger(first, end), last,
+                                                                   after);
         }
     }
     // A tile's first output, and the first cell that it sees.
@@ -439,12 +445,13 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
     }
 
     // Tiles [first, last) of the rows. Those in the middle of as many rows as fit are unrolled, and
-    // stay in registers; the others, which are few, are not.
-    template <int Kernel, int Stride, bool Square, bool Apart, int Down, bool Edge, class After>
+    // stay in registers; the others, which are few, are not, and windows of all sizes share them.
+    template <int Kernel, int Stride, bool Square, bool Apart, int Down, bool Edge, bool Ready,
+              class After>
     POOLWISE_APART void some_tiles(const Rows& rows, std::int64_t first, std::int64_t last,
                                    const After& after) {
         if (first >= last) return;
-        constexpr bool Unrolled = Square && !Edge, Ready = is_ready<Kernel, Stride, Apart>;
+        constexpr bool Unrolled = Square && !Edge;
         constexpr int Taps = Square ? Kernel : 0,
                       Count = !Unrolled ? 0
                               : Apart   ? most_long_rows
@@ -478,7 +485,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
                     soon += then;
                 }
                 const auto* const at = source<Ready>(r) + cell;
-                reduced[r] = reduce<Kernel, Stride, Apart, Edge>(at, rows.h + r, tile, seen);
+                reduced[r] = reduce<Kernel, Stride, Apart, Edge, Ready>(at, rows.h + r, tile, seen);
                 if constexpr (in_pairs<Stride, Edge> && !Ready) {
                     if (r % 2 == 1)
                         seen(Op::load(source<Ready>(r - 1) + cell), Op::load(at));
@@ -554,17 +561,16 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
     template <int Stride, bool Edge> static constexpr bool in_pairs = Stride == 1 && !Edge;
 
     // The tile's windows along a row, the first of which begins at `at`.
-    template <int Kernel, int Stride, bool Apart, bool Edge>
-    POOLWISE_INLINE Register reduce(const Cell<is_ready<Kernel, Stride, Apart>>* at,
-                                    std::int64_t row, const Tile<Stride, Apart, Edge>& tile,
+    template <int Kernel, int Stride, bool Apart, bool Edge, bool Ready>
+    POOLWISE_INLINE Register reduce(const Cell<Ready>* at, std::int64_t row,
+                                    const Tile<Stride, Apart, Edge>& tile,
                                     Suspects<Op>& seen) const {
         const int taps = Kernel ? Kernel : static_cast<int>(f_.taps[2]);
         Register all{};
         for (int t = 0; t < taps; t += Stride) {
             const auto* const from = at + (Apart ? t * tile.apart : t);
             const bool shown = t == 0 || Edge;
-            if (shown && !in_pairs<Stride, Edge> && !is_ready<Kernel, Stride, Apart>)
-                seen.template run<Stride>(from);
+            if (shown && !in_pairs<Stride, Edge> && !Ready) seen.template run<Stride>(from);
             Picked<T, Stride> cells;
             cells.template load<Op>(from, Edge ? tile.gate[t / Stride] : nullptr);
             const V first = cells.template phase<0>();
