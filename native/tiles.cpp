@@ -301,7 +301,6 @@ namespace {
 constexpr std::int64_t least_apart_columns = 28;
 constexpr std::int64_t narrow_block_row = 20;
 constexpr std::int64_t narrow_tile = 16, most_tile_stride = 3, most_cells_per_pick = 4;
-constexpr std::int64_t volume_ring_bytes = 512 << 10;  // pooled planes stay in a second cache
 
 // Of a plane without gaps, of all channels.
 std::int64_t read_plane_bytes(const DirectJob& job) {
@@ -359,9 +358,8 @@ bool unrolled_apart(const WindowForm& form) {
     const std::int64_t size = form.taps[1];
     if (form.stride[1] != 1 || form.stride[2] != 1 || form.taps[2] != size) return false;
     if (!form.dense) return suits_dilated_tiles(form);
-    // Measured: tiles that see a row's end are most of them in short rows of wide windows, and
-    // volumes are better served as they were.
-    return form.size[0] == 1 && (size == 3 || (size == 5 && form.size[2] >= least_apart_columns));
+    // Measured: tiles that see a row's end are most of them in short rows of wide windows.
+    return size == 3 || (size == 5 && form.size[0] == 1 && form.size[2] >= least_apart_columns);
 }
 
 // Rows that fill registers, and windows that are picked out of them; or taps apart (of channels
@@ -402,9 +400,8 @@ bool dense_volume(const DirectJob& job) {
     const WindowForm& form = *job.form;
     const Layout& layout = job.layout;
     const bool turned = is_sixteen_bit_float(job.x_dtype) && !job.divide;
-    const std::int64_t pooled = form.taps[0] * written_plane_bytes(job);
     return job.winners == WinnerForm::none && !turned && form.taps[0] <= most_dense_taps &&
-           pooled <= volume_ring_bytes && layout.x_axis[0] == read_plane_bytes(job) &&
+           layout.x_axis[0] == read_plane_bytes(job) &&
            layout.y_axis[0] == written_plane_bytes(job);
 }
 

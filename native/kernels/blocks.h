@@ -183,16 +183,15 @@ template <class Op, class Careful, class S, class D> class BlocksUnit {
         seen_.lanes |= seen.lanes;
     }
     POOLWISE_APART void join_narrow(T* target, int count) {
-        const auto cells = static_cast<std::size_t>(cells_);
         V all{};
         for (int r = 0; r < count; ++r) {
-            S piece[lanes] = {};
-            __builtin_memcpy(piece, rows_[r], cells * sizeof(S));
-            const V next = Op::load(piece);
+            const Piece<S, lanes> piece(rows_[r], cells_);
+            const V next = Op::load(piece.elements);
             seen_(next);
             all = r == 0 ? next : Op::template join<false>(all, next);
         }
-        __builtin_memcpy(target, reinterpret_cast<const char*>(&all), cells * sizeof(T));
+        __builtin_memcpy(target, reinterpret_cast<const char*>(&all),
+                         static_cast<std::size_t>(cells_) * sizeof(T));
     }
 
     // ---- along rows, and out

@@ -33,6 +33,26 @@ template <class V, class T> inline V load_vector(const T* at) {
 }
 template <class V, class T> inline void store_vector(T* at, V v) { *reinterpret_cast<V*>(at) = v; }
 
+// `count` elements, fewer than a vector holds, and zeros behind them.
+template <class T, int Lanes> struct Piece {
+    T elements[Lanes];
+    explicit Piece(const T* source, std::int64_t count) {
+#if defined(__AVX512BW__)
+        const auto some = (std::uint64_t(1) << count) - 1;
+        if constexpr (sizeof(T) == 1 && Lanes == 64) {
+            _mm512_storeu_si512(elements, _mm512_maskz_loadu_epi8(some, source));
+            return;
+        } else if constexpr (sizeof(T) == 2 && Lanes == 32) {
+            _mm512_storeu_si512(elements,
+                                _mm512_maskz_loadu_epi16(static_cast<__mmask32>(some), source));
+            return;
+        }
+#endif
+        for (T& element : elements) element = T{};
+        __builtin_memcpy(elements, source, static_cast<std::size_t>(count) * sizeof(T));
+    }
+};
+
 // Past the caches, to an address that the vector's size divides: lines that nobody will soon read
 // need not be fetched to be written. `drain_streams` before anybody is told that they are there.
 template <class V> inline void stream_vector(void* at, V v) {

@@ -1,9 +1,10 @@
 // Small windows over dense volumes: planes are pooled as the tile kernel does, and then joined.
 //
 // A plane of the input is pooled once, whatever number of windows see it, into a ring of as many
-// planes as a window is deep; an output plane joins them as one long row. Cost per vector of
-// outputs: the tile's, and a load and a join per plane of the window. A unit is a run of volumes,
-// or a band of output planes; where bands meet, planes are pooled twice.
+// planes as a window is deep; an output plane joins them as one long row. Large planes are made a
+// few rows at a time, through all of the volume, so that the ring stays in the second cache. Cost
+// per vector of outputs: the tile's, and a load and a join per plane of the window. A unit is a run
+// of volumes, or a band of output planes; where bands meet, planes are pooled twice.
 #pragma once
 
 #include "tile.h"
@@ -27,8 +28,8 @@ template <class Op, class Careful, class S, class D> class VolumeUnit {
           plane_job_(of_plane(job, plane_form_)),
           planes_(plane_job_, 0, scratch),
           columns_(f_.count[2] * job.layout.lanes),
-          cells_(f_.count[1] * columns_),
-          outputs_(job.past_caches, cells_, true) {}
+          rows_at_once_(smaller(f_.count[1], rows_in(ring_bytes / f_.taps[0]))),
+          outputs_(job.past_caches, rows_at_once_ * columns_, true) {}
     VolumeUnit(const VolumeUnit&) = delete;
     VolumeUnit& operator=(const VolumeUnit&) = delete;
 
@@ -40,7 +41,10 @@ template <class Op, class Careful, class S, class D> class VolumeUnit {
                            first = unit_ / job_.bands * job_.groups_per_unit,
                            last = smaller(first + job_.groups_per_unit, job_.groups);
         for (std::int64_t volume = first; volume < last; ++volume)
-            make_band(volume, band * job_.band, smaller((band + 1) * job_.band, f_.count[0]));
+            for (row_ = 0; row_ < f_.count[1]; row_ += rows_at_once_) {
+                rows_ = smaller(rows_at_once_, f_.count[1] - row_);
+                make_band(volume, band * job_.band, smaller((band + 1) * job_.band, f_.count[0]));
+            }
         outputs_.finish();
         if (planes_.met_suspects()) DirectUnit<Careful>(job_, unit_, scratch_).run_exactly();
     }
@@ -52,6 +56,14 @@ template <class Op, class Careful, class S, class D> class VolumeUnit {
     }
 
   private:
+    static constexpr std::int64_t ring_bytes = 512 << 10, tile_rows = 8;
+
+    // As many rows of outputs as these bytes hold, a tile's at least.
+    std::int64_t rows_in(std::int64_t bytes) const {
+        const std::int64_t row_bytes = columns_ * static_cast<std::int64_t>(sizeof(T));
+        return larger(tile_rows, bytes / row_bytes / tile_rows * tile_rows);
+    }
+
     static WindowForm of_plane(WindowForm form) {
         form.taps[0] = form.size[0] = form.count[0] = form.stride[0] = 1;
         form.pad[0] = 0;
@@ -73,7 +85,7 @@ template <class Op, class Careful, class S, class D> class VolumeUnit {
     char* take_scratch() {
         Arena arena{planes_.take()};
         for (std::int64_t slot = 0; slot < f_.taps[0]; ++slot)
-            ring_[slot] = arena.template take<T>(cells_ + vector_lanes<T>);
+            ring_[slot] = arena.template take<T>(rows_at_once_ * columns_ + vector_lanes<T>);
         if (job_.divide) along_ = arena.template take<T>(columns_ + vector_lanes<T>);
         return arena.next;
     }
@@ -97,7 +109,7 @@ template <class Op, class Careful, class S, class D> class VolumeUnit {
                                to = smaller(f_.size[0], start + f_.taps[0]);
             const T* planes[most_direct_taps];
             for (std::int64_t d = from; d < to; ++d) planes[d - from] = pooled(d);
-            join(reinterpret_cast<D*>(y + o * job_.layout.y_axis[0]), planes,
+            join(reinterpret_cast<D*>(y + o * job_.layout.y_axis[0]) + row_ * columns_, planes,
                  static_cast<int>(to - from), o);
         }
     }
@@ -106,22 +118,24 @@ template <class Op, class Careful, class S, class D> class VolumeUnit {
         const std::int64_t slot = d % f_.taps[0];
         if (held_[slot] != d) {
             held_[slot] = d;
-            plane_job_.y = reinterpret_cast<char*>(ring_[slot]);
-            planes_.make_plane(d);
+            // (tiles count rows from the plane's first one)
+            plane_job_.y = reinterpret_cast<char*>(ring_[slot]) -
+                           row_ * columns_ * static_cast<std::int64_t>(sizeof(T));
+            planes_.make_rows_of(d, row_, row_ + rows_);
         }
         return ring_[slot];
     }
 
     void join(D* out, const T* const* planes, int count, std::int64_t o) {
         if constexpr (divides) {
-            const std::int64_t rows = alike_ ? 1 : f_.count[1], length = cells_ / rows;
+            const std::int64_t rows = alike_ ? 1 : rows_, length = rows_ * columns_ / rows;
             for (std::int64_t h = 0; h < rows && job_.divide; ++h)
-                divider_.with(o, h, [&](const auto& after) {
+                divider_.with(o, row_ + h, [&](const auto& after) {
                     join_run(out + h * length, planes, count, h * length, length, after);
                 });
             if (job_.divide) return;
         }
-        join_run(out, planes, count, 0, cells_, Keep{});
+        join_run(out, planes, count, 0, rows_ * columns_, Keep{});
     }
     template <class After>
     void join_run(D* out, const T* const* planes, int count, std::int64_t from, std::int64_t length,
@@ -152,7 +166,9 @@ template <class Op, class Careful, class S, class D> class VolumeUnit {
     const WindowForm plane_form_;
     DirectJob plane_job_;
     Plane planes_;
-    std::int64_t columns_, cells_;  // (channels last: of all channels)
+    const std::int64_t columns_;       // (channels last: of all channels)
+    const std::int64_t rows_at_once_;  // of output planes
+    std::int64_t row_ = 0, rows_ = 0;  // those being made
     Outputs<Op, D> outputs_;
     Divider<T> divider_;
     bool alike_ = true;
