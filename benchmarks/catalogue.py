@@ -76,6 +76,7 @@ WINDOWS = (
     *(Slide(3, 2, ceil_mode=True), Slide(3, 2, 1, ceil_mode=True)),
 )
 SOME = (Slide(2, 2), Slide(3, 2, 1), Slide(3, 1, 1), Slide(5, 1, 2), Slide(13, 1, 6))
+BLOCKS = (Slide(4, 4), Slide(8, 8), Slide(16, 16), Slide(7, 4, 3))  # that share little
 
 
 def sliding(
@@ -164,6 +165,8 @@ NCHW: tuple[Layout, ...] = ("nchw",)
 LARGE = (Slide(3, 1, 1), Slide(5, 1, 2), Slide(13, 1, 6), Slide(31, 1, 15), Slide(63, 1, 31))
 CASES: tuple[Case, ...] = (
     *sliding("forward", WINDOWS, EARLY_LAYER),
+    *sliding("blocks", BLOCKS, EARLY_LAYER),
+    *bins("blocks", EARLY_LAYER, (28, 56)),
     *bins("bins", EARLY_LAYER, (0, 1, 2, 3, 6, 7)),
     *_planes(),
     *sliding("plane", LARGE, PLANE, layouts=NCHW),

@@ -22,6 +22,7 @@ README, SPEED = ROOT / "README.md", ROOT / "docs" / "speed.md"
 # A section of docs/speed.md: its heading and its groups.
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Forward, sliding windows", ("forward",)),
+    ("Forward, blocks", ("blocks",)),
     ("Forward, bins and whole maps", ("bins",)),
     ("Forward, small planes", ("planes",)),
     ("Forward, one plane of 8192×8192", ("plane",)),

@@ -244,7 +244,9 @@ class Forward {
             return add_rows(in, choice, grid);
         DirectJob job = direct_job(in, grid, form);
         const bool dense = job.kernel != SmallKernel::direct && job.kernel != SmallKernel::pixels;
-        if (!dense && !direct) return add_rows(in, choice, grid);
+        if (!direct && job.kernel != SmallKernel::blocks &&
+            !(job.kernel == SmallKernel::tile && suits_dilated_tiles(form)))
+            return add_rows(in, choice, grid);
         if (!dense && wins_large(rows_job(in, choice, grid))) return add_rows(in, choice, grid);
         cut_direct(job, choice, share_);
         direct_.push_back({job, choice});
@@ -257,6 +259,7 @@ class Forward {
             return false;
         const DirectJob job = direct_job(in, 0, *form);
         if (job.kernel == SmallKernel::direct) return false;
+        bytes_ += element_count(in.y[0]) * item_size(kind_.y_dtype);
         direct_.push_back({job, choice});
         cut_direct(direct_.back().job, choice, share_);
         return true;

@@ -221,12 +221,13 @@ void Plan::compile_forms() {
 
 // Bins that are cut evenly, and touch, are windows as wide as their stride.
 bool Plan::compile_blocks() {
-    if (axes_.size() != 1) return false;
+    if (axes_.size() != 1 || has_empty_.front()) return false;
     blocks_ = forms_.front();
     for (int a = 0; a < 3; ++a) {
         const Axis& axis = axes_.front()[a];
         if (!lists_windows(axis)) continue;
-        const std::int64_t width = axis.size / std::max<std::int64_t>(1, axis.count);
+        if (axis.count == 0) return false;
+        const std::int64_t width = axis.size / axis.count;
         for (std::int64_t i = 0; i < axis.count; ++i)
             if (axis.starts[i] != i * width || axis.stops[i] != (i + 1) * width) return false;
         blocks_.stride[a] = blocks_.taps[a] = width;

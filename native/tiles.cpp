@@ -284,9 +284,11 @@ bool suits_direct(const WindowForm& form, bool winners) {
 }
 
 bool suits_blocks(const WindowForm& form) {
-    const auto shares_little = [&](int a) { return form.taps[a] <= 2 * form.stride[a]; };
-    return form.dense && form.stride[2] >= 2 && form.taps[2] <= most_block_columns &&
-           form.taps[0] * form.taps[1] <= most_block_rows && shares_little(0) && shares_little(1);
+    const auto low = [&](int a) {  // (and so that no product below overflows)
+        return form.taps[a] <= most_block_rows && form.taps[a] - form.stride[a] <= form.stride[a];
+    };
+    return form.dense && form.stride[2] >= 2 && form.taps[2] <= most_block_columns && low(0) &&
+           low(1) && form.taps[0] * form.taps[1] <= most_block_rows;
 }
 
 bool suits_dilated_tiles(const WindowForm& form) {
@@ -444,6 +446,7 @@ void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
                direct = job.kernel == SmallKernel::direct, all_lanes = !direct;
     // (planes that are done several at once are not cut)
     const bool blocks = job.kernel == SmallKernel::blocks;
+    const auto rows_of = [&](int a) { return std::min(form.stride[a], form.size[a]); };
     const std::int64_t least_band = job.kernel == SmallKernel::sheet ? form.count[1]
                                     : blocks && form.stride[1] >= form.taps[1]
                                         ? 1
@@ -452,7 +455,7 @@ void cut_direct(DirectJob& job, const Choice& choice, std::int64_t share) {
         cut_small(job, dense_unit_bytes, form.size[1] * row_bytes, form.count[0], 1,
                   4 * form.taps[0], share, all_lanes);
     else if (blocks)
-        cut_small(job, dense_unit_bytes, form.stride[0] * form.stride[1] * row_bytes, form.count[1],
+        cut_small(job, dense_unit_bytes, rows_of(0) * rows_of(1) * row_bytes, form.count[1],
                   form.count[0], least_band, share, all_lanes);
     else
         cut_small(job, direct || pixels ? unit_bytes : dense_unit_bytes, row_bytes, form.count[1],

@@ -65,3 +65,17 @@ def test_bits_do_not_depend_on_threads() -> None:
     several = pw.pool(x, WINDOWS["3x3x3/1"], "mean", axes=(1, 2, 3))
     pw.set_num_threads(1)
     assert np.array_equal(several, pw.pool(x, WINDOWS["3x3x3/1"], "mean", axes=(1, 2, 3)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "uint8"])
+@pytest.mark.parametrize("special", [False, True], ids=["plain", "special"])
+def test_planes_that_fill_a_cache_are_made_a_few_rows_at_a_time(dtype: str, special: bool) -> None:
+    kind = dtype_named(dtype)
+    uneven = reducers.mean_with(count_include_pad=False)
+    for shape, axes in (((4, 260, 255), (0, 1, 2)), ((1, 4, 41, 40, 96), (1, 2, 3))):
+        x = values(shape, kind, special)
+        for windows in (Windows.sliding(3, 1, 1), Windows.sliding(3, (2, 1, 1), (0, 1, 0))):
+            for reducer, name in (("max", "max"), ("mean", "mean"), (uneven, "mean")):
+                y = pw.pool(x, windows, reducer, axes=axes)
+                other = pw.pool(np.asfortranarray(x), windows, reducer, axes=axes)
+                agree(y, other, name, dtype)

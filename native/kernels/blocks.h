@@ -22,6 +22,10 @@ template <class Op, class Careful, class S, class D> class BlocksUnit {
     using V = Vec<T>;
     static constexpr std::int64_t lanes = vector_lanes<T>;
     static constexpr bool adds = !Op::watched && floating<T>;
+    // Whether zeros of both signs are equal. (Those of 16-bit floats are suspects.)
+    static constexpr bool zeros = Op::watched && floating<T>;
+    using I = TapInt<T>;
+    using N = Vec<I>;
 
   public:
     BlocksUnit(const DirectJob& job, std::int64_t unit, char* scratch)
@@ -110,25 +114,30 @@ template <class Op, class Careful, class S, class D> class BlocksUnit {
 
     struct Made {
         D* out;
-        std::int64_t d, h;
+        std::int64_t plane, d, h;
     };
+    std::int64_t first_row(int a, std::int64_t o) const {
+        return larger<std::int64_t>(0, f_.first[a][o]);
+    }
+    std::int64_t last_row(int a, std::int64_t o) const {
+        return smaller(f_.size[a], f_.first[a][o] + f_.taps[a]);
+    }
+    // visit(the cells from from_ on of each row that the windows of output row (d, h) see).
+    template <class Visit>
+    void each_row(std::int64_t plane, std::int64_t d, std::int64_t h, Visit&& visit) const {
+        const Layout& layout = job_.layout;
+        const char* const x = job_.x + batch_offset(layout, layout.x_batch, plane) +
+                              from_ * static_cast<std::int64_t>(sizeof(S));
+        for (std::int64_t z = first_row(0, d); z < last_row(0, d); ++z)
+            for (std::int64_t y = first_row(1, h); y < last_row(1, h); ++y)
+                visit(reinterpret_cast<const S*>(x + z * layout.x_axis[0] + y * layout.x_axis[1]));
+    }
 
     // The rows of output row (d, h)'s windows, joined: the next row of the run.
     void add_row(std::int64_t plane, std::int64_t d, std::int64_t h) {
         const Layout& layout = job_.layout;
-        const char* const x = job_.x + batch_offset(layout, layout.x_batch, plane) +
-                              from_ * static_cast<std::int64_t>(sizeof(S));
         int count = 0;
-        const auto first = [&](int a, std::int64_t o) {
-            return larger<std::int64_t>(0, f_.first[a][o]);
-        };
-        const auto last = [&](int a, std::int64_t o) {
-            return smaller(f_.size[a], f_.first[a][o] + f_.taps[a]);
-        };
-        for (std::int64_t z = first(0, d); z < last(0, d); ++z)
-            for (std::int64_t y = first(1, h); y < last(1, h); ++y)
-                rows_[count++] =
-                    reinterpret_cast<const S*>(x + z * layout.x_axis[0] + y * layout.x_axis[1]);
+        each_row(plane, d, h, [&](const S* row) { rows_[count++] = row; });
         T* const target = levels_[0] + held_ * pitch_ + f_.pad[2] + from_;
         if (cells_ < lanes) {
             join_narrow(target, count);
@@ -148,7 +157,7 @@ template <class Op, class Careful, class S, class D> class BlocksUnit {
         made_[held_++] = {
             reinterpret_cast<D*>(job_.y + batch_offset(layout, layout.y_batch, plane) +
                                  d * layout.y_axis[0] + h * layout.y_axis[1]),
-            d, h};
+            plane, d, h};
         if (held_ == at_once_) make_rows();
     }
 
@@ -157,9 +166,13 @@ template <class Op, class Careful, class S, class D> class BlocksUnit {
         const S* row[Count];
         for (int r = 0; r < Count; ++r) row[r] = rows[r];
         Suspects<Op> seen;
+        N low = low_;
         const auto join = [&](std::int64_t n) POOLWISE_INLINE {
             V next[Count];
-            for (int r = 0; r < Count; ++r) next[r] = Op::load(row[r] + n);
+            for (int r = 0; r < Count; ++r) {
+                next[r] = Op::load(row[r] + n);
+                look_for_zeros(next[r], low);
+            }
             if constexpr (Count % 2 == 0)
                 for (int r = 0; r < Count; r += 2) seen(next[r], next[r + 1]);
             else
@@ -181,17 +194,39 @@ template <class Op, class Careful, class S, class D> class BlocksUnit {
         }
         store_vector(target + last, end);
         seen_.lanes |= seen.lanes;
+        low_ = low;
     }
+    // The same for rows narrower than a register, joined in the same order.
     POOLWISE_APART void join_narrow(T* target, int count) {
-        V all{};
-        for (int r = 0; r < count; ++r) {
+        const auto next = [&](int r) {
             const Piece<S, lanes> piece(rows_[r], cells_);
-            const V next = Op::load(piece.elements);
-            seen_(next);
-            all = r == 0 ? next : Op::template join<false>(all, next);
+            const V v = Op::load(piece.elements);
+            seen_(v);
+            look_for_zeros(v, low_);
+            return v;
+        };
+        const auto join = [](V earlier, V later) {
+            return Op::template join<false>(earlier, later);
+        };
+        V all{};
+        for (int r = 0; r < count;) {
+            const bool four = r + rows_at_once <= count;
+            V some = next(r);
+            if (four) some = join(join(some, next(r + 1)), join(next(r + 2), next(r + 3)));
+            all = r == 0 ? some : join(all, some);
+            r += four ? rows_at_once : 1;
         }
         __builtin_memcpy(target, reinterpret_cast<const char*>(&all),
                          static_cast<std::size_t>(cells_) * sizeof(T));
+    }
+
+    // The least of what was read, as integers, tells whether a -0.0 was.
+    static POOLWISE_INLINE inline void look_for_zeros(V v, N& low) {
+        if constexpr (zeros) low = extreme<I, true>(low, reinterpret_cast<N>(v));
+    }
+    bool saw_negative_zero() const {
+        if constexpr (zeros) return any_lane(low_ == N{} + Limits<I>::low);
+        return false;
     }
 
     // ---- along rows, and out
@@ -203,8 +238,11 @@ template <class Op, class Careful, class S, class D> class BlocksUnit {
             const int from = adds || l == 1 ? l - 1 : 1;
             double_up(levels_[adds ? l : 1], levels_[from], reach, available);
         }
+        const bool sign = saw_negative_zero();
         for (std::int64_t r = 0; r < held_; ++r) {
             pick(r * pitch_);
+            if constexpr (zeros)
+                if (sign) sign_zeros(made_[r]);
             write(made_[r]);
         }
         held_ = 0;
@@ -233,6 +271,22 @@ template <class Op, class Careful, class S, class D> class BlocksUnit {
             result[q] = all;
         }
     }
+    // Of results that are zeros, the first of their window's zeros, in row-major order.
+    POOLWISE_APART void sign_zeros(const Made& row) {
+        for (std::int64_t q = 0; q < columns_; ++q) {
+            if (result_[q] != 0) continue;
+            const std::int64_t first = q * f_.stride[2] - f_.pad[2] - from_;
+            const std::int64_t from = larger<std::int64_t>(0, first),
+                               to = smaller(cells_, first + f_.taps[2]);
+            bool found = false;
+            each_row(row.plane, row.d, row.h, [&](const S* cells) {
+                for (std::int64_t n = from; n < to && !found; ++n) {
+                    found = cells[n] == 0;
+                    if (found) result_[q] = cells[n];
+                }
+            });
+        }
+    }
     void write(const Made& row) {
         const auto finish = [&](const auto& after) {
             outputs_.write(row.out, columns_, [&](std::int64_t n) POOLWISE_INLINE {
@@ -254,6 +308,7 @@ template <class Op, class Careful, class S, class D> class BlocksUnit {
     Outputs<Op, D> outputs_;
     Divider<T> divider_;
     Suspects<Op> seen_;
+    N low_{};
     std::int64_t from_ = 0, cells_ = 0;  // the columns that are read
     std::int64_t pitch_ = 0, at_once_ = 1, run_ = 0, held_ = 0;
     int level_count_ = 1, term_count_ = 0;

@@ -33,7 +33,7 @@ POOLWISE_LIMITS(std::uint64_t, 0, UINT64_MAX)
 
 // The smaller or larger of each two, of equals the earlier: of floats by a comparison, which loses
 // a NaN that comes later, and which is one instruction. Small integers have to be told theirs: GCC
-// 12 compares and blends them in three places of four, and 13x13 maxima of bytes took TIME.
+// 12 compares and blends them in three places of four.
 template <class T, bool Min, class V> POOLWISE_INLINE inline V extreme(V earlier, V later) {
     constexpr bool bytes = same<T, std::uint8_t>, words = same<T, std::int16_t>;
     constexpr std::size_t wide = bytes || words ? sizeof(V) : 0;  // (0: nothing below serves it)

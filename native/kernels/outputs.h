@@ -200,8 +200,8 @@ template <class Op, class D> class Outputs {
             store_whole<Op>(out + n, first);
             store_whole<Op>(out + n + lanes, second);
         }
-        // (The last vector stands where the others end: one over them would load what two of them
-        // stored, see shifts.h. 7x7 maxima of 26 MB of bytes took TIME.)
+        // (The last vector stands where the others end: one over them would be made of, and leave,
+        // what two stores wrote; see shifts.h.)
         for (; n < count; n += lanes) store_some<Op>(out + n, at(n), count - n);
     }
 
