@@ -50,10 +50,13 @@ template <class B, bool Min> struct PickBits {
     }
     static inline Vec<T> load(const T* at) { return load_vector<Vec<T>>(at); }  // (are turned)
     template <class> static inline Vec<T> stored(Vec<T> v) { return turned(v); }
+    // (one instruction here, and told as such (`extreme`) channels last took a tenth longer)
     template <bool, class V> static inline V join(V earlier, V later) {
-        return extreme<T, Min>(earlier, later);
+        return (Min ? later < earlier : later > earlier) ? later : earlier;
     }
-    static inline Vec<T> shut(Vec<T> v, Vec<T> gate) { return extreme<T, !Min>(gate, v); }
+    static inline Vec<T> shut(Vec<T> v, Vec<T> gate) {
+        return (Min ? v > gate : v < gate) ? v : gate;
+    }
     static inline auto suspect(Vec<T> v) {
         return (v > infinity) | (v < T(~infinity)) | (v == T(-1));
     }
