@@ -257,11 +257,11 @@ class Forward {
         const WindowForm* const form = in.plan->blocks();
         if (!form || in.winners || form->cells() > most_block_cells || !has_small_windows(choice))
             return false;
-        const DirectJob job = direct_job(in, 0, *form);
+        DirectJob job = direct_job(in, 0, *form);
         if (job.kernel == SmallKernel::direct) return false;
         bytes_ += element_count(in.y[0]) * item_size(kind_.y_dtype);
+        cut_direct(job, choice, share_);
         direct_.push_back({job, choice});
-        cut_direct(direct_.back().job, choice, share_);
         return true;
     }
 

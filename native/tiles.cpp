@@ -347,8 +347,10 @@ bool dense_winners(const DirectJob& job) {
 // Every window has a cell of its own to be made at, and not too many cells go without.
 bool small_planes(const DirectJob& job) {
     const WindowForm& form = *job.form;
+    // (a stride beyond the other limit alone could make a product overflow)
     const auto at_cells = [&](int a) {
-        return (form.count[a] - 1) * form.stride[a] < form.size[a];
+        return form.stride[a] <= most_cells_per_pick &&
+               (form.count[a] - 1) * form.stride[a] < form.size[a];
     };
     return form.dense && job.planes_run_on && job.layout.lanes == 1 &&
            job.winners == WinnerForm::none && form.size[1] * form.size[2] <= small_cells &&

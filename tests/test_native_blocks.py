@@ -1,8 +1,7 @@
 """Windows that share little, over dense rows: joined downwards as they are read, then along.
 
 What is laid out otherwise takes another kernel, so every answer has somebody to agree with: maxima
-to the bit, signs of zero among them. Even bins are such windows too, and narrow dilated ones show
-what a unit that holds a NaN is done again with.
+to the bit, signs of zero among them. Even bins are such windows too.
 """
 
 from __future__ import annotations

@@ -8,7 +8,9 @@
 //
 // Cost per vector of the input: a load and a join, once for every window that sees it. Per vector
 // of a joined row log2(kw) joins, with two loads and a store each; per output a load and a join for
-// each of what it picks. A unit that holds a NaN is done again by the patient kernel.
+// each of what it picks. A unit that holds a NaN is done again by the patient kernel. Down before
+// along is not row-major order, which tells where zeros of both signs are a window's maximum: where
+// a -0.0 was read, the sign of every zero is looked up.
 #pragma once
 
 #include "outputs.h"
@@ -40,14 +42,9 @@ template <class Op, class Careful, class S, class D> class BlocksUnit {
     void run() {
         take_scratch();
         fill_scratch();
-        const std::int64_t band = unit_ % job_.bands,
-                           first = unit_ / job_.bands * job_.groups_per_unit,
-                           last = smaller(first + job_.groups_per_unit, job_.groups);
-        for (std::int64_t plane = first; plane < last; ++plane)
-            for (std::int64_t d = 0; d < f_.count[0]; ++d)
-                for (std::int64_t h = band * job_.band;
-                     h < smaller((band + 1) * job_.band, f_.count[1]); ++h)
-                    add_row(plane, d, h);
+        each_output_row(job_, unit_, [&](std::int64_t plane, std::int64_t d, std::int64_t h) {
+            add_row(plane, d, h);
+        });
         make_rows();
         outputs_.finish();
         if constexpr (Op::watched) {
@@ -75,15 +72,18 @@ template <class Op, class Careful, class S, class D> class BlocksUnit {
         at_once_ = smaller(larger<std::int64_t>(run_elements / pitch_, 1), most_rows_at_once);
         for (level_count_ = 1; std::int64_t(1) << level_count_ <= taps;) ++level_count_;
         run_ = at_once_ * pitch_ + taps + lanes;
-        for (int l = 0; l < (adds ? level_count_ : smaller(level_count_, 2)); ++l)
+        for (int l = 0; l <= kept(level_count_ - 1); ++l)
             levels_[l] = arena_.template take<T>(run_);
         result_ = arena_.template take<T>(columns_ + lanes);
         rows_ = arena_.template take<const S*>(f_.taps[0] * f_.taps[1]);
         if (job_.divide && adds) along_ = arena_.template take<T>(columns_ + lanes);
     }
 
+    // Which of the levels' buffers has level l in the end: of maxima all but the first share one.
+    static int kept(int l) { return adds ? l : smaller(l, 1); }
+
     void fill_scratch() {
-        for (int l = 0; l < (adds ? level_count_ : smaller(level_count_, 2)); ++l)
+        for (int l = 0; l <= kept(level_count_ - 1); ++l)
             for (std::int64_t n = 0; n < run_; ++n) levels_[l][n] = Op::identity;
         if constexpr (adds) {
             if (job_.divide)
@@ -104,7 +104,7 @@ template <class Op, class Careful, class S, class D> class BlocksUnit {
                 }
         } else {
             const std::int64_t widest = std::int64_t(1) << (level_count_ - 1);
-            const T* const level = levels_[smaller(level_count_, 2) - 1];
+            const T* const level = levels_[kept(level_count_ - 1)];
             terms_[term_count_++] = level;
             if (taps > widest) terms_[term_count_++] = level + (taps - widest);
         }
@@ -142,14 +142,9 @@ template <class Op, class Careful, class S, class D> class BlocksUnit {
         if (cells_ < lanes) {
             join_narrow(target, count);
         } else {
-            int r = 0;
-            if (count >= rows_at_once) {
-                join_rows<rows_at_once, false>(target, rows_);
-                r = rows_at_once;
-            } else {
-                join_rows<1, false>(target, rows_);
-                r = 1;
-            }
+            int r = count >= rows_at_once ? rows_at_once : 1;
+            r == 1 ? join_rows<1, false>(target, rows_)
+                   : join_rows<rows_at_once, false>(target, rows_);
             for (; r + rows_at_once <= count; r += rows_at_once)
                 join_rows<rows_at_once, true>(target, rows_ + r);
             for (; r < count; ++r) join_rows<1, true>(target, rows_ + r);
@@ -173,14 +168,15 @@ template <class Op, class Careful, class S, class D> class BlocksUnit {
                 next[r] = Op::load(row[r] + n);
                 look_for_zeros(next[r], low);
             }
-            if constexpr (Count % 2 == 0)
-                for (int r = 0; r < Count; r += 2) seen(next[r], next[r + 1]);
-            else
-                seen(next[0]);
             V all = next[0];
-            if constexpr (Count == 4)  // (in pairs: sums of many rows are the better for it)
+            if constexpr (Count == 1) {
+                seen(all);
+            } else {  // (in pairs: sums of many rows are the better for it)
+                seen(next[0], next[1]);
+                seen(next[2], next[3]);
                 all = Op::template join<false>(Op::template join<false>(next[0], next[1]),
                                                Op::template join<false>(next[2], next[3]));
+            }
             return Onto ? Op::template join<false>(load_vector<V>(target + n), all) : all;
         };
         static_assert(Count == 4 || Count == 1, "rows are joined four at a time, or singly");
@@ -234,10 +230,8 @@ template <class Op, class Careful, class S, class D> class BlocksUnit {
     void make_rows() {
         if (held_ == 0) return;
         std::int64_t reach = 1, available = held_ * pitch_;
-        for (int l = 1; l < level_count_; ++l, reach *= 2) {
-            const int from = adds || l == 1 ? l - 1 : 1;
-            double_up(levels_[adds ? l : 1], levels_[from], reach, available);
-        }
+        for (int l = 1; l < level_count_; ++l, reach *= 2)
+            double_up(levels_[kept(l)], levels_[kept(l - 1)], reach, available);
         const bool sign = saw_negative_zero();
         for (std::int64_t r = 0; r < held_; ++r) {
             pick(r * pitch_);

@@ -14,6 +14,17 @@ template <int Write> inline void ask_for(const char* at, std::int64_t bytes) {
     for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(at + b, Write, 2);
 }
 
+// visit(plane, d, h) for every row of outputs of a unit that has no lane blocks and no tiles.
+template <class Visit>
+void each_output_row(const DirectJob& job, std::int64_t unit, Visit&& visit) {
+    const std::int64_t plane = unit / job.bands * job.groups_per_unit,
+                       row = unit % job.bands * job.band;
+    for (std::int64_t p = plane; p < smaller(plane + job.groups_per_unit, job.groups); ++p)
+        for (std::int64_t d = 0; d < job.form->count[0]; ++d)
+            for (std::int64_t h = row; h < smaller(row + job.band, job.form->count[1]); ++h)
+                visit(p, d, h);
+}
+
 // `Unit` derives from this and has locate(place, group), take_scratch(beside), fill_scratch() and
 // make_group().
 template <class Unit, class Job> class GroupedUnit {

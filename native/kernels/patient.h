@@ -5,8 +5,8 @@
 // by the exact comparison. Cost per output: a load, a join and a store in L1 per tap.
 #pragma once
 
+#include "groups.h"
 #include "joins.h"
-#include "place.h"
 
 namespace poolwise::POOLWISE_ISA {
 namespace {
@@ -30,14 +30,9 @@ template <class Op> class PatientUnit {
 
     void run() {
         take_scratch();
-        const std::int64_t band = unit_ % job_.bands,
-                           first = unit_ / job_.bands * job_.groups_per_unit,
-                           last = smaller(first + job_.groups_per_unit, job_.groups);
-        for (std::int64_t plane = first; plane < last; ++plane)
-            for (std::int64_t d = 0; d < f_.count[0]; ++d)
-                for (std::int64_t h = band * job_.band;
-                     h < smaller((band + 1) * job_.band, f_.count[1]); ++h)
-                    make_row(plane, d, h);
+        each_output_row(job_, unit_, [&](std::int64_t plane, std::int64_t d, std::int64_t h) {
+            make_row(plane, d, h);
+        });
     }
 
     static std::int64_t scratch_bytes(const DirectJob& job) {

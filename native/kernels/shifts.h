@@ -47,11 +47,6 @@ template <class T> struct Shift<T, true> {
 };
 template <class T> using ShiftOf = typename Shift<T>::Type;
 
-template <class T> POOLWISE_INLINE inline Vec<TapInt<T>> lanes_from(std::int64_t first) {
-    Vec<TapInt<T>> order{};
-    for (int l = 0; l < vector_lanes<T>; ++l) order[l] = static_cast<TapInt<T>>(l);
-    return order + static_cast<TapInt<T>>(first);
-}
 template <class T> POOLWISE_INLINE inline ShiftOf<T> shift_of(std::int64_t by) {
     if constexpr (sizeof(T) == 1)
         return ShiftOf<T>{lanes_from<std::int32_t>(by / 4), by % 4 * 8};

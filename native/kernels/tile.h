@@ -286,8 +286,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
             const Piece<S, lanes> piece(row, width_);
             const V v = Op::load(piece.elements);
             seen(v);
-            N place{};
-            for (int l = 0; l < lanes; ++l) place[l] = static_cast<I>(l);
+            const N place = lanes_from<T>(0);
             store_vector(wide, place < static_cast<I>(width_) ? v : V{} + T(Op::identity));
             last = first;
         }
@@ -543,8 +542,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         }
         POOLWISE_APART void make_gates(const TileUnit& unit, std::int64_t q) {
             const V open = broadcast<V>(T(Op::open)), closed = broadcast<V>(T(Op::closed));
-            N place{};
-            for (int l = 0; l < lanes; ++l) place[l] = static_cast<I>(l);
+            const N place = lanes_from<T>(0);
             for (int g = 0; g < unit.groups_; ++g) {
                 const std::int64_t first = q * Stride + g * Stride * apart - unit.pad_;
                 gate[g] = first < 0 || first + lanes * Stride > unit.width_ ? gates[g] : nullptr;

@@ -135,6 +135,12 @@ template <> struct LaneInteger<8> {
     typedef std::int64_t Type;
 };
 template <class T> using TapInt = typename LaneInteger<sizeof(T)>::Type;
+// The numbers of the lanes, counted from `first` on.
+template <class T> POOLWISE_INLINE inline Vec<TapInt<T>> lanes_from(std::int64_t first) {
+    Vec<TapInt<T>> order{};
+    for (int l = 0; l < vector_lanes<T>; ++l) order[l] = static_cast<TapInt<T>>(l);
+    return order + static_cast<TapInt<T>>(first);
+}
 
 // A vector of integers from narrower ones (or as narrow), with the instruction there is for it:
 // compilers make it of several, or of bytes one by one.
