@@ -90,16 +90,18 @@ template <class T> class Divider {
         uniform_ = true;
         if (override_ != 0) return;
         const std::int64_t* along = divisors[2] + column;
-        for (std::int64_t c = 1; c < columns; ++c) uniform_ = uniform_ && along[c] == along[0];
+        uniform_ = columns == 0 || same_until(along, 0, columns) == columns;
         if constexpr (floating<T>) {
             if (uniform_) return;
             along_ = room;
             for (std::int64_t n = 0; n < length_ + vector_lanes<T>; ++n) along_[n] = 1;
-            for (std::int64_t p = 0; p < planes; ++p)
-                for (std::int64_t c = 0; c < columns; ++c)
-                    for (std::int64_t l = 0; l < lanes; ++l)
-                        along_[p * pitch + c * lanes + l] =
-                            static_cast<T>(larger<std::int64_t>(1, along[c]));
+            for (std::int64_t c = 0, end; c < columns; c = end) {
+                end = same_until(along, c, columns);
+                const T cells = static_cast<T>(larger<std::int64_t>(1, along[c]));
+                for (std::int64_t p = 0; p < planes; ++p)
+                    for (std::int64_t n = c * lanes; n < end * lanes; ++n)
+                        along_[p * pitch + n] = cells;
+            }
         }
     }
 
@@ -143,6 +145,20 @@ template <class T> class Divider {
     }
 
   private:
+    // Where the run of equal numbers ends that begins at `first`: of most rows, all but their ends
+    // are one.
+    static std::int64_t same_until(const std::int64_t* numbers, std::int64_t first,
+                                   std::int64_t count) {
+        typedef Vec<std::int64_t> Numbers;
+        constexpr std::int64_t each = vector_lanes<std::int64_t>;
+        const Numbers same = broadcast<Numbers>(numbers[first]);
+        std::int64_t end = first + 1;
+        while (end + each <= count && !any_lane(load_vector<Numbers>(numbers + end) != same))
+            end += each;
+        while (end < count && numbers[end] == numbers[first]) ++end;
+        return end;
+    }
+
     const std::int64_t* divisors_[3] = {nullptr, nullptr, nullptr};
     std::int64_t override_ = 0, column_ = 0, length_ = 0;
     T* along_ = nullptr;

@@ -83,12 +83,15 @@ template <class Op> struct Suspects {
 template <class T> struct AddTaps : AsItIs<T> {
     static constexpr bool watched = false, least = false;
     static constexpr T identity = 0;
-    static constexpr T open = 1, closed = 0;
+    static constexpr T open = __builtin_bit_cast(T, TapInt<T>(-1)), closed = 0;  // masks
     template <bool, class V> static inline V join(V earlier, V later) { return earlier + later; }
     template <class D> static inline auto stored(Vec<T> v) {
         return POOLWISE_ISA::stored<D, T, true>(v);
     }
-    static inline Vec<T> shut(Vec<T> v, Vec<T> gate) { return gate != 0 ? v : Vec<T>{}; }
+    static inline Vec<T> shut(Vec<T> v, Vec<T> gate) {
+        typedef Vec<TapInt<T>> Bits;
+        return reinterpret_cast<Vec<T>>(reinterpret_cast<Bits>(v) & reinterpret_cast<Bits>(gate));
+    }
 };
 template <class T, bool Min> struct WinTaps {
     using Value = T;

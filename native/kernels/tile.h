@@ -135,6 +135,14 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
             const std::int64_t most = smaller<std::int64_t>(last - o, rows_at_once());
             std::int64_t rows = 1;
             while (rows < most && same_divisors(o, o + rows)) ++rows;
+            // Fewer rows than fit are not unrolled: some are made once more instead.
+            const std::int64_t fit = rows_at_once(), missing = fit - rows;
+            if (unrolled_ && missing > 0 && 2 * missing <= fit && columns_ >= lanes &&
+                o + rows == last && o - missing >= first && !job_.past_caches &&
+                same_divisors(o - missing, o)) {
+                o -= missing;
+                rows = fit;
+            }
             make_rows(plane, o, static_cast<int>(rows));
             o += rows;
         }
@@ -148,8 +156,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
     // As many rows as registers hold; long rows, which often lie a power of two apart, share their
     // cache sets.
     static constexpr int most_long_rows = 4;
-    static constexpr bool many_rows =
-        vector_bytes >= 64 && (sizeof(T) == 2 || sizeof(T) == 4) && !Op::indexed;
+    static constexpr bool many_rows = !Op::indexed;
     static constexpr int most_rows = many_rows ? 8 : most_long_rows;
     static constexpr int most_taps = 5, most_stride = 3;
     static constexpr int most_reach = (most_rows - 1) * most_stride + most_taps;
@@ -187,10 +194,11 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         if (job_.divide) along_ = arena_.template take<T>(padded + lanes);
         if constexpr (divides) factors_ = arena_.template take<T>(padded + lanes);
         row_cells_ = pad_ + larger(width_, padded * stride - pad_) + groups_ * stride * apart_;
-        const bool unrolled = f_.taps[1] == taps && f_.stride[1] == stride && knows(taps, stride);
-        converts_ = !lies_apart() && prepared(unrolled ? taps : 0, stride);
+        unrolled_ = f_.taps[1] == taps && f_.stride[1] == stride && knows(taps, stride);
+        converts_ = !lies_apart() && prepared(unrolled_ ? taps : 0, stride);
         const std::int64_t row_bytes = row_cells_ * (converts_ ? sizeof(T) : sizeof(S));
         nothing_ = arena_.template take<char>(row_bytes);
+        fence_ = arena_.template take<T>(row_cells_);
         const std::int64_t at_once = rows_at_once(), reach = reach_of(at_once);
         for (std::int64_t r = 0; r < reach; ++r) asides_[r] = arena_.template take<char>(row_bytes);
         together_ = converts_ ? larger<std::int64_t>(
@@ -212,6 +220,8 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
                   : fill_row(nothing_, nothing_of<Op, S>());
         for (std::int64_t r = 0; converts_ && r < reach_of(rows_at_once()); ++r)
             fill_row(asides_[r], T(Op::identity));
+        for (std::int64_t n = 0; n < row_cells_; ++n)
+            fence_[n] = n >= pad_ && n < pad_ + width_ ? T(Op::open) : T(Op::closed);
         if constexpr (Op::indexed) {
             places_ = job_.winners != WinnerForm::tap8;
             row_apart_ = places_ ? width_ : f_.taps[2];
@@ -415,18 +425,26 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
                 first_cell<Stride>(end - 1) + (lanes - 1) * Stride + reach >= width_))
             --end;
         constexpr int most = Apart ? most_long_rows : most_rows;
-        if (Square && rows.count < most) begin = end = tiles_;
+        const bool full = Square && rows.count == most;
+        if (Square && !full) begin = end = tiles_;
         for (std::int64_t first = 0, last; first < tiles_; first = last) {
             last = smaller(first + together_, tiles_);
             if constexpr (Ready)
                 convert(static_cast<int>(reach_of(rows.count)),
                         (output_of(last - 1) + lanes) * Stride + reach);
-            some_tiles<Kernel, Stride, Square, Apart, Down, true>(rows, first, smaller(begin, last),
-                                                                  after);
+            const auto ends = [&](std::int64_t from, std::int64_t to) {
+                if (from >= to) return;
+                if constexpr (Square) {
+                    if (full)
+                        return some_tiles<Kernel, Stride, true, Apart, Down, true>(rows, from, to,
+                                                                                   after);
+                }
+                some_tiles<Kernel, Stride, false, Apart, Down, true>(rows, from, to, after);
+            };
+            ends(first, smaller(begin, last));
             some_tiles<Kernel, Stride, Square, Apart, Down, false>(rows, larger(first, begin),
                                                                    smaller(end, last), after);
-            some_tiles<Kernel, Stride, Square, Apart, Down, true>(rows, larger(first, end), last,
-                                                                  after);
+            ends(larger(first, end), last);
         }
     }
     // A tile's first output, and the first cell that it sees.
@@ -449,19 +467,19 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
     // Tiles [first, last) of the rows. Those in the middle of as many rows as fit are unrolled, and
     // stay in registers; the others, which are few, are not. (Windows of all sizes cannot share
     // those: 3x3/1 on planes of 48 columns took a quarter longer.)
-    template <int Kernel, int Stride, bool Square, bool Apart, int Down, bool Edge, class After>
+    template <int Kernel, int Stride, bool Full, bool Apart, int Down, bool Edge, class After>
     POOLWISE_APART void some_tiles(const Rows& rows, std::int64_t first, std::int64_t last,
                                    const After& after) {
         if (first >= last) return;
-        constexpr bool Unrolled = Square && !Edge, Ready = is_ready<Kernel, Stride, Apart>;
-        constexpr int Taps = Square ? Kernel : 0,
-                      Count = !Unrolled ? 0
-                              : Apart   ? most_long_rows
-                                        : most_rows,
-                      Reach = Unrolled ? (Count - 1) * Stride + (Kernel - 1) * Down + 1 : 0;
-        const int taps = Square ? Kernel : static_cast<int>(f_.taps[1]);
-        const int stride = Square ? Stride : static_cast<int>(f_.stride[1]);
-        const int count = Unrolled ? Count : rows.count,
+        constexpr bool Ready = is_ready<Kernel, Stride, Apart>;
+        constexpr int Taps = Full ? Kernel : 0,
+                      Count = !Full   ? 0
+                              : Apart ? most_long_rows
+                                      : most_rows,
+                      Reach = Full ? (Count - 1) * Stride + (Kernel - 1) * Down + 1 : 0;
+        const int taps = Full ? Kernel : static_cast<int>(f_.taps[1]);
+        const int stride = Full ? Stride : static_cast<int>(f_.stride[1]);
+        const int count = Full ? Count : rows.count,
                   reach = (count - 1) * stride + (taps - 1) * Down + 1, fresh = count * stride;
         // Line after line of the rows after these, whichever tile is made meanwhile.
         constexpr std::int64_t step = Stride * lanes * static_cast<std::int64_t>(sizeof(S));
@@ -480,22 +498,8 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         for (std::int64_t t = first; t < last; ++t) {
             const std::int64_t q = output_of(t), cell = q * Stride;
             const Tile<Stride, Apart, Edge> tile(*this, q);
-            Register reduced[Unrolled ? Reach : most_reach];
-            each_row<0, Reach>(0, reach, [&](int r) POOLWISE_INLINE {
-                if (r < fresh) {
-                    ask_for<0>(soon, step);
-                    soon += then;
-                }
-                const auto* const at = source<Ready>(r) + cell;
-                reduced[r] = reduce<Kernel, Stride, Apart, Edge, Ready>(at, rows.h + r, tile, seen);
-                if constexpr (in_pairs<Stride, Edge> && !Ready) {
-                    if (r % 2 == 1)
-                        seen(Op::load(source<Ready>(r - 1) + cell), Op::load(at));
-                    else if (r + 1 == reach)
-                        seen(Op::load(at));
-                }
-            });
-            each_row<0, Count>(0, count, [&](int r) POOLWISE_INLINE {
+            Register reduced[Full ? Reach : most_reach];
+            const auto write = [&](int r) POOLWISE_INLINE {
                 const Register* const window = reduced + r * stride;
                 Register all = window[(taps - 1) * Down];
                 each_row<1, Taps>(1, taps, [&](int k) POOLWISE_INLINE {
@@ -519,6 +523,23 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
                 else
                     firsts_[r] = elements;
                 lasts_[r] = elements;
+            };
+            // (as soon as a row's windows are whole, so that few registers wait)
+            int next = 0;
+            each_row<0, Reach>(0, reach, [&](int r) POOLWISE_INLINE {
+                if (r < fresh) {
+                    ask_for<0>(soon, step);
+                    soon += then;
+                }
+                const auto* const at = source<Ready>(r) + cell;
+                reduced[r] = reduce<Kernel, Stride, Apart, Edge, Ready>(at, rows.h + r, tile, seen);
+                if constexpr (in_pairs<Stride, Edge> && !Ready) {
+                    if (r % 2 == 1)
+                        seen(Op::load(source<Ready>(r - 1) + cell), Op::load(at));
+                    else if (r + 1 == reach)
+                        seen(Op::load(at));
+                }
+                if (r == next * stride + (taps - 1) * Down) write(next++);
             });
         }
         seen_.lanes |= seen.lanes;
@@ -526,35 +547,18 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
 
     // What a tile knows of its cells.
     template <int Stride, bool Apart, bool Edge> struct Tile {
-        static constexpr int most_gates = Edge ? most_taps : 1;
-        T gates[most_gates][Stride * lanes];
-        const T* gate[most_gates];  // of every group of Stride taps; null if nothing is shut out
         std::int64_t apart;
+        const T* gates;
         const I* first_tap;
         N column{};
 
         POOLWISE_INLINE Tile(const TileUnit& unit, std::int64_t q)
-            : apart(unit.apart_), first_tap(unit.first_tap_ + q * Stride) {
-            if constexpr (Edge) make_gates(unit, q);
+            : apart(unit.apart_),
+              gates(unit.fence_ + q * Stride),
+              first_tap(unit.first_tap_ + q * Stride) {
             // Winners are places in the plane, or taps: seen from their window's first cell.
             for (int l = 0; Op::indexed && unit.places_ && l < lanes; ++l)
                 column[l] = static_cast<I>((q + l) * Stride - unit.pad_);
-        }
-        POOLWISE_APART void make_gates(const TileUnit& unit, std::int64_t q) {
-            const V open = broadcast<V>(T(Op::open)), closed = broadcast<V>(T(Op::closed));
-            const N place = lanes_from<T>(0);
-            for (int g = 0; g < unit.groups_; ++g) {
-                const std::int64_t first = q * Stride + g * Stride * apart - unit.pad_;
-                gate[g] = first < 0 || first + lanes * Stride > unit.width_ ? gates[g] : nullptr;
-                for (int s = 0; gate[g] && s < Stride; ++s) {
-                    const auto within = [&](std::int64_t cell) {
-                        return static_cast<I>(larger<std::int64_t>(
-                            0, smaller<std::int64_t>(lanes, cell - first - s * lanes)));
-                    };
-                    const N inside = (place >= within(0)) & (place < within(unit.width_));
-                    store_vector(gates[g] + s * lanes, inside ? open : closed);
-                }
-            }
         }
     };
 
@@ -569,11 +573,20 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         const int taps = Kernel ? Kernel : static_cast<int>(f_.taps[2]);
         Register all{};
         for (int t = 0; t < taps; t += Stride) {
-            const auto* const from = at + (Apart ? t * tile.apart : t);
-            const bool shown = t == 0 || Edge;
-            if (shown && !in_pairs<Stride, Edge> && !Ready) seen.template run<Stride>(from);
+            const std::int64_t place = Apart ? t * tile.apart : t;
+            const auto* const from = at + place;
+            if (!Ready && !in_pairs<Stride, Edge>) {
+                if (Edge && !Apart) {
+                    // (what lies between its first and its last taps' cells is among them)
+                    for (int n = 0; t == 0 && n < Stride; ++n)
+                        seen(Op::load(from + n * lanes),
+                             Op::load(at + (taps - 1) / Stride * Stride + n * lanes));
+                } else if (t == 0 || Edge) {
+                    seen.template run<Stride>(from);
+                }
+            }
             Picked<T, Stride> cells;
-            cells.template load<Op>(from, Edge ? tile.gate[t / Stride] : nullptr);
+            cells.template load<Op>(from, Edge ? tile.gates + place : nullptr);
             const V first = cells.template phase<0>();
             all = t == 0 ? begun<Stride, Edge>(first, tile.first_tap)
                          : Op::joined(all, numbered(first, t));
@@ -629,7 +642,8 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
     bool over_ = false;
     const char* source_[most_reach];  // the rows that are seen, from the padding on
     char *nothing_ = nullptr, *asides_[most_reach] = {};
-    bool converts_ = false;
+    T* fence_ = nullptr;  // a row of gates
+    bool unrolled_ = false, converts_ = false;
     const S* raw_[most_reach];  // those that are converted, up to a cell; null: the others
     std::int64_t converted_ = 0, together_ = 1;  // … for so many tiles at once
     D* gathered_ = nullptr;
