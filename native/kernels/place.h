@@ -33,7 +33,7 @@ struct Place {
         if (gather) {
             const std::int64_t first = group * most_planes;
             lanes = smaller<std::int64_t>(most_planes, layout.planes - first);
-            for (std::int64_t l = 0; l < lanes; ++l) locate_plane(layout, x0, y0, i0, first + l, l);
+            locate_planes(layout, x0, y0, i0, first);
             return;
         }
         locate_plane(layout, x0, y0, i0, group, 0);
@@ -83,6 +83,23 @@ struct Place {
     }
 
   private:
+    // (A plane beside the one before it needs no division.)
+    void locate_planes(const Layout& layout, const char* x0, char* y0, char* i0,
+                       std::int64_t first) {
+        const int last = layout.batch_rank - 1;
+        const std::int64_t row = last < 0 ? 1 : layout.batch_shape[last];
+        std::int64_t column = first % row;
+        for (std::int64_t l = 0; l < lanes; ++l, ++column) {
+            if (l == 0 || column == row) {
+                locate_plane(layout, x0, y0, i0, first + l, l);
+                column = l == 0 ? column : 0;
+                continue;
+            }
+            x[l] = x[l - 1] + layout.x_batch[last];
+            if (y0) y[l] = y[l - 1] + layout.y_batch[last];
+            if (i0) indices[l] = indices[l - 1] + layout.i_batch[last];
+        }
+    }
     void locate_plane(const Layout& layout, const char* x0, char* y0, char* i0, std::int64_t plane,
                       std::int64_t at) {
         x[at] = x0 + batch_offset(layout, layout.x_batch, plane);

@@ -28,13 +28,13 @@ template <int Half, class V, class Join> inline V halved(V v, const Join& join) 
 template <class V, class T>
 POOLWISE_INLINE inline V last_of(const T* x, std::int64_t count, TapInt<T> rest, T neutral) {
     constexpr int lanes = static_cast<int>(sizeof(V) / sizeof(T));
-    V v = broadcast<V>(neutral);
-    if (count < lanes) {
-        for (TapInt<T> l = 0; l < rest; ++l) v[l] = x[count - rest + l];
-        return v;
-    }
+    const V v = broadcast<V>(neutral);
     decltype(V{} == V{}) place{};
     for (int l = 0; l < lanes; ++l) place[l] = static_cast<TapInt<T>>(l);
+    if (count < lanes) {
+        const Piece<T, lanes> piece(x + count - rest, rest);
+        return place < rest ? load_vector<V>(piece.elements) : v;
+    }
     const V end = load_vector<V>(x + count - lanes);
     const V turned =
         __builtin_shuffle(end, (place + TapInt<T>(lanes - rest)) & TapInt<T>(lanes - 1));
@@ -307,7 +307,8 @@ template <class Op> class SegmentsUnit {
     void reduce_columns(Row row, std::int64_t from, std::int64_t to, Row cell) const {
         if constexpr (!Op::indexed) {
             if (lanes_ == 1) {
-                cell.v[0] = reduce_long_run(row.v + from, to - from);
+                const T* const run = row.v + from;
+                cell.v[0] = to - from == 1 ? run[0] : reduce_long_run(run, to - from);
                 return;
             }
         }
@@ -466,7 +467,10 @@ template <class Op> class SegmentsUnit {
             });
         }
         if constexpr (floating<T> && Op::idempotent && !Op::indexed) {
-            for (std::int64_t l = 0; l < lanes_; ++l)
+            TapInt<T> zeros = 0;  // (whether there is one: most bins have none)
+            POOLWISE_LANES
+            for (std::int64_t l = 0; l < lanes_; ++l) zeros |= bin.v[l] == 0;
+            for (std::int64_t l = 0; l < lanes_ && zeros; ++l)
                 if (bin.v[l] == 0) bin.v[l] = first_zero(from, to, l);
         }
     }

@@ -352,11 +352,8 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         const int reach = static_cast<int>(reach_of(count));
         for (int r = 0; r < reach; ++r) find_row(plane, rows.h + r, r);
         converted_ = 0;
-        if constexpr (divides)
-            finish(o) ? make_tiles(rows, OverEach<T>{1, factors_})
-                      : make_tiles(rows, TimesEach<T>{factors_});
-        else
-            make_tiles(rows, Keep{});
+        if constexpr (divides) find_factors(o);
+        make_tiles(rows);
         if (way == Way::lines) {
             D* line = out - rows.beyond;
             for (int r = 0; r < count; ++r, line += columns_)
@@ -367,11 +364,10 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
             winners_.write(plane.winners + o * columns_ * winner_bytes(job_.winners), won_,
                            count * columns_);
     }
-    // Sums are divided by factors_, or multiplied: returns whether it is the one. (Two kinds of
-    // tiles are enough.)
-    bool finish(std::int64_t o) {
+    // What sums of row o are divided by, or multiplied.
+    void find_factors(std::int64_t o) {
         const std::int64_t row = !job_.divide || job_.divisor_override ? 0 : job_.divisors[1][o];
-        if (row == finished_) return over_;
+        if (row == finished_) return;
         finished_ = row;
         const auto fill = [&](bool over, const auto& factor) {
             over_ = over;
@@ -383,37 +379,42 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
             });
         else
             fill(false, [](std::int64_t) { return T(1); });
-        return over_;
+    }
+    // (tiles of either kind would take twice as long to compile)
+    static POOLWISE_INLINE V finished(V v, const T* factors, bool over) {
+        if constexpr (!divides) return v;
+        const V factor = load_vector<V>(factors);
+        return over ? v / factor : v * factor;
     }
 
     // Squares whose loops are unrolled.
     static constexpr bool knows(std::int64_t size, std::int64_t stride) {
         return stride == 1 ? size == 3 || size == 5 : size == 3 || (size == 2 && stride == 2);
     }
-    template <class After> void make_tiles(const Rows& rows, const After& after) {
+    void make_tiles(const Rows& rows) {
         const std::int64_t kw = f_.taps[2], sw = f_.stride[2];
         const bool square = f_.taps[1] == kw && f_.stride[1] == sw;
         if constexpr (!Op::indexed) {
             if (lies_apart()) {
                 // (no others: see tiles.cpp)
-                if (f_.dilation[1] == 2) return make_tiles<3, 1, true, true, 2>(rows, after);
-                if (kw == 3) return make_tiles<3, 1, true, true>(rows, after);
-                return make_tiles<5, 1, true, true>(rows, after);
+                if (f_.dilation[1] == 2) return make_tiles<3, 1, true, true, 2>(rows);
+                if (kw == 3) return make_tiles<3, 1, true, true>(rows);
+                return make_tiles<5, 1, true, true>(rows);
             }
         }
-        if (square && kw == 3 && sw == 1) return make_tiles<3, 1, true, false>(rows, after);
-        if (square && kw == 5 && sw == 1) return make_tiles<5, 1, true, false>(rows, after);
-        if (square && kw == 3 && sw == 2) return make_tiles<3, 2, true, false>(rows, after);
-        if (square && kw == 2 && sw == 2) return make_tiles<2, 2, true, false>(rows, after);
-        if (square && kw == 3 && sw == 3) return make_tiles<3, 3, true, false>(rows, after);
-        if (sw == 1) return make_tiles<0, 1, false, false>(rows, after);
-        if (sw == 2) return make_tiles<0, 2, false, false>(rows, after);
-        make_tiles<0, 3, false, false>(rows, after);
+        if (square && kw == 3 && sw == 1) return make_tiles<3, 1, true, false>(rows);
+        if (square && kw == 5 && sw == 1) return make_tiles<5, 1, true, false>(rows);
+        if (square && kw == 3 && sw == 2) return make_tiles<3, 2, true, false>(rows);
+        if (square && kw == 2 && sw == 2) return make_tiles<2, 2, true, false>(rows);
+        if (square && kw == 3 && sw == 3) return make_tiles<3, 3, true, false>(rows);
+        if (sw == 1) return make_tiles<0, 1, false, false>(rows);
+        if (sw == 2) return make_tiles<0, 2, false, false>(rows);
+        make_tiles<0, 3, false, false>(rows);
     }
     // Kernel: along a row, 0 if not known; and downwards too if it is `Square`. Likewise strides.
     // `Apart`: taps lie apart_ cells apart along a row, and Down rows.
-    template <int Kernel, int Stride, bool Square, bool Apart, int Down = 1, class After>
-    void make_tiles(const Rows& rows, const After& after) {
+    template <int Kernel, int Stride, bool Square, bool Apart, int Down = 1>
+    void make_tiles(const Rows& rows) {
         // Tiles that see a row's end come first and last, where padding has to be shut out. (The
         // latter show all of their cells to the watch, and so the row's last ones.)
         const std::int64_t reach = (f_.taps[2] - 1) * apart_;
@@ -436,14 +437,13 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
                 if (from >= to) return;
                 if constexpr (Square) {
                     if (full)
-                        return some_tiles<Kernel, Stride, true, Apart, Down, true>(rows, from, to,
-                                                                                   after);
+                        return some_tiles<Kernel, Stride, true, Apart, Down, true>(rows, from, to);
                 }
-                some_tiles<Kernel, Stride, false, Apart, Down, true>(rows, from, to, after);
+                some_tiles<Kernel, Stride, false, Apart, Down, true>(rows, from, to);
             };
             ends(first, smaller(begin, last));
             some_tiles<Kernel, Stride, Square, Apart, Down, false>(rows, larger(first, begin),
-                                                                   smaller(end, last), after);
+                                                                   smaller(end, last));
             ends(larger(first, end), last);
         }
     }
@@ -467,9 +467,8 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
     // Tiles [first, last) of the rows. Those in the middle of as many rows as fit are unrolled, and
     // stay in registers; the others, which are few, are not. (Windows of all sizes cannot share
     // those: 3x3/1 on planes of 48 columns took a quarter longer.)
-    template <int Kernel, int Stride, bool Full, bool Apart, int Down, bool Edge, class After>
-    POOLWISE_APART void some_tiles(const Rows& rows, std::int64_t first, std::int64_t last,
-                                   const After& after) {
+    template <int Kernel, int Stride, bool Full, bool Apart, int Down, bool Edge>
+    POOLWISE_APART void some_tiles(const Rows& rows, std::int64_t first, std::int64_t last) {
         if (first >= last) return;
         constexpr bool Ready = is_ready<Kernel, Stride, Apart>;
         constexpr int Taps = Full ? Kernel : 0,
@@ -494,6 +493,8 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         const std::int64_t columns = columns_, beyond = rows.beyond;
         D* const target = rows.out;
         I* const won = won_;
+        const T* const factors = factors_;
+        const bool over = over_;
         Suspects<Op> seen;
         for (std::int64_t t = first; t < last; ++t) {
             const std::int64_t q = output_of(t), cell = q * Stride;
@@ -513,7 +514,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
                                  Picked<I, Stride>::in_order(all.cell) + tile.column + from);
                     value = Picked<T, Stride>::in_order(all.value);
                 } else {
-                    value = after(Picked<T, Stride>::in_order(all), q);
+                    value = finished(Picked<T, Stride>::in_order(all), factors + q, over);
                 }
                 D* const out = target + r * columns + q;
                 if (way != Way::lines) return store_whole<Op>(out, value);

@@ -46,6 +46,14 @@ template <class T, int Lanes> struct Piece {
             _mm512_storeu_si512(elements,
                                 _mm512_maskz_loadu_epi16(static_cast<__mmask32>(some), source));
             return;
+        } else if constexpr (sizeof(T) == 4 && Lanes == 16) {
+            _mm512_storeu_si512(elements,
+                                _mm512_maskz_loadu_epi32(static_cast<__mmask16>(some), source));
+            return;
+        } else if constexpr (sizeof(T) == 8 && Lanes == 8) {
+            _mm512_storeu_si512(elements,
+                                _mm512_maskz_loadu_epi64(static_cast<__mmask8>(some), source));
+            return;
         }
 #endif
         for (T& element : elements) element = T{};
