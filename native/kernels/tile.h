@@ -577,8 +577,9 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
             const std::int64_t place = Apart ? t * tile.apart : t;
             const auto* const from = at + place;
             if (!Ready && !in_pairs<Stride, Edge>) {
-                if (Edge && !Apart) {
-                    // (what lies between its first and its last taps' cells is among them)
+                // (its first and its last taps' cells, and no others between them)
+                constexpr bool both_suffice = Edge && !Apart && Stride * lanes >= most_taps - 1;
+                if (both_suffice) {
                     for (int n = 0; t == 0 && n < Stride; ++n)
                         seen(Op::load(from + n * lanes),
                              Op::load(at + (taps - 1) / Stride * Stride + n * lanes));
