@@ -153,11 +153,16 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
     }
 
   private:
-    // As many rows as registers hold; long rows, which often lie a power of two apart, share their
-    // cache sets.
-    static constexpr int most_long_rows = 4;
-    static constexpr bool many_rows = !Op::indexed;
-    static constexpr int most_rows = many_rows ? 8 : most_long_rows;
+    // Rows of outputs at once: every one more is one less that reduces rows for itself alone. Long
+    // rows, which often lie a power of two apart, share their cache sets. (Instrumented, what is
+    // unrolled takes ten minutes to compile.)
+#if defined(POOLWISE_FEW_ROWS)
+    static constexpr int most_long_rows = 2, most_rows = 2;
+    static constexpr bool unrolls_ends = false;
+#else
+    static constexpr int most_long_rows = 4, most_rows = Op::indexed ? 4 : 8;
+    static constexpr bool unrolls_ends = true;
+#endif
     static constexpr int most_taps = 5, most_stride = 3;
     static constexpr int most_reach = (most_rows - 1) * most_stride + most_taps;
     static constexpr bool divides = !Op::watched && floating<T>;
@@ -435,7 +440,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
                         (output_of(last - 1) + lanes) * Stride + reach);
             const auto ends = [&](std::int64_t from, std::int64_t to) {
                 if (from >= to) return;
-                if constexpr (Square) {
+                if constexpr (Square && unrolls_ends) {
                     if (full)
                         return some_tiles<Kernel, Stride, true, Apart, Down, true>(rows, from, to);
                 }
