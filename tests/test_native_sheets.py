@@ -125,3 +125,28 @@ def test_winners_of_bins(dtype: str, share: float) -> None:
                 y, index = np.moveaxis(y, -1, 1), np.moveaxis(index, -1, 1)
             assert np.array_equal(y, values.numpy(), equal_nan=True)
             assert np.array_equal(index, places.numpy())
+
+
+@pytest.mark.parametrize("channels", [1, 32], ids=["rows", "channels last"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "uint8"])
+def test_means_of_rows_that_are_divided_alike_but_for_one_between(
+    dtype: str, channels: int
+) -> None:
+    # Of dilated windows the cells inside go 2, 2, 3, 2, 2: rows that are made together, or once
+    # more with others, must all be divided alike, not the first and the last alone.
+    for height in range(2, 14):
+        for padding in (2, 1):
+            if height + 2 * padding < 5:
+                continue
+            x = values((2, height, 32, channels), dtype_named(dtype), False)
+            y = pw.avg_pool(x, 3, 1, padding, 2, count_include_pad=False, axes=(1, 2))
+            room = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+            sums, cells = (
+                sum(
+                    np.pad(a, room)[:, 2 * r :, 2 * c :][:, : y.shape[1], : y.shape[2]]
+                    for r in range(3)
+                    for c in range(3)
+                )
+                for a in (x.astype(np.float64), np.ones(x.shape))
+            )
+            np.testing.assert_allclose(y.astype(np.float64), sums / cells, rtol=2e-3, atol=2e-3)

@@ -135,13 +135,17 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
             const std::int64_t most = smaller<std::int64_t>(last - o, rows_at_once());
             std::int64_t rows = 1;
             while (rows < most && same_divisors(o, o + rows)) ++rows;
-            // Fewer rows than fit are not unrolled: some are made once more instead.
+            // Fewer rows than fit are not unrolled: some are made once more instead, if they are
+            // divided alike.
             const std::int64_t fit = rows_at_once(), missing = fit - rows;
             if (unrolled_ && missing > 0 && 2 * missing <= fit && columns_ >= lanes &&
-                o + rows == last && o - missing >= first && !job_.past_caches &&
-                same_divisors(o - missing, o)) {
-                o -= missing;
-                rows = fit;
+                o + rows == last && o - missing >= first && !job_.past_caches) {
+                std::int64_t alike = o;
+                while (alike > o - missing && same_divisors(alike - 1, o)) --alike;
+                if (alike == o - missing) {
+                    o = alike;
+                    rows = fit;
+                }
             }
             make_rows(plane, o, static_cast<int>(rows));
             o += rows;
