@@ -54,10 +54,13 @@ template <class T> struct OverAll {
     inline T factor(std::int64_t) const { return by; }
     template <class V> inline V operator()(V v, std::int64_t) const { return v / by; }
 };
-template <class T> struct TimesEach {
+// (loops of both kinds would take twice as long to compile)
+template <class T> struct ByEach {
     const T* factors;
+    bool over;  // divided by them, not multiplied
     inline Vec<T> operator()(Vec<T> v, std::int64_t n) const {
-        return v * load_vector<Vec<T>>(factors + n);
+        const Vec<T> factor = load_vector<Vec<T>>(factors + n);
+        return over ? v / factor : v * factor;
     }
 };
 template <class T> struct OverEach {

@@ -41,12 +41,7 @@ template <class Elementary, class Careful, class S, class D> class NarrowUnit {
     void run() {
         take_scratch();
         fill_scratch();
-        if (divides && over_)
-            make_planes(OverEach<T>{1, nullptr});
-        else if (divides)
-            make_planes(TimesEach<T>{nullptr});
-        else
-            make_planes(Keep{});
+        make_planes();
         if (Op::watched && any_lane(seen_.lanes))
             DirectUnit<Careful>(job_, unit_, scratch_).run_exactly();
     }
@@ -98,15 +93,14 @@ template <class Elementary, class Careful, class S, class D> class NarrowUnit {
                 });
     }
 
-    template <class After> void make_planes(const After& after) {
+    void make_planes() {
         const std::int64_t kw = f_.taps[2], kh = f_.taps[1], sh = f_.stride[1];
-        if (kw == 2 && kh == 2 && sh == 2) return make<2, 2, 2>(after);
-        if (kw == 3 && kh == 3 && sh == 2) return make<3, 3, 2>(after);
-        make<0, 0, 0>(after);
+        if (kw == 2 && kh == 2 && sh == 2) return make<2, 2, 2>();
+        if (kw == 3 && kh == 3 && sh == 2) return make<3, 3, 2>();
+        make<0, 0, 0>();
     }
 
-    template <int Columns, int Rows, int Stride, class After>
-    POOLWISE_APART void make(const After&) {
+    template <int Columns, int Rows, int Stride> POOLWISE_APART void make() {
         constexpr int most = Rows ? Rows : most_taps;
         const int taps = Rows ? Rows : static_cast<int>(f_.taps[1]);
         const int stride = Rows ? Stride : static_cast<int>(f_.stride[1]);
@@ -121,6 +115,7 @@ template <class Elementary, class Careful, class S, class D> class NarrowUnit {
         for (int t = 0; t < (Columns ? Columns : static_cast<int>(f_.taps[2])); ++t)
             order[t] = order_[t];
         const V closed = broadcast<V>(Op::closed);
+        const ByEach<T> after{factors_, over_};
         Suspects<Op> seen;
         V held[most];
         for (std::int64_t p = first_plane_; p < last_plane_; ++p, x += cells) {
@@ -149,10 +144,7 @@ template <class Elementary, class Careful, class S, class D> class NarrowUnit {
                 for (int k = kept; k < taps; ++k) held[k] = reduce(h + k);
                 V all = held[taps - 1];
                 for (int k = taps - 2; k >= 0; --k) all = Op::template join<false>(held[k], all);
-                if constexpr (same<After, OverEach<T>>)
-                    all = all / load_vector<V>(factors_ + o * lanes);
-                else if constexpr (same<After, TimesEach<T>>)
-                    all = all * load_vector<V>(factors_ + o * lanes);
+                if constexpr (divides) all = after(all, o * lanes);
                 store_some<Op>(out, all, last - out);
                 for (int k = 0; k < kept; ++k) held[k] = held[k + stride];
             }

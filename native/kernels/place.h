@@ -89,10 +89,11 @@ struct Place {
         const int last = layout.batch_rank - 1;
         const std::int64_t row = last < 0 ? 1 : layout.batch_shape[last];
         std::int64_t column = first % row;
-        for (std::int64_t l = 0; l < lanes; ++l, ++column) {
-            if (l == 0 || column == row) {
+        locate_plane(layout, x0, y0, i0, first, 0);
+        for (std::int64_t l = 1; l < lanes; ++l) {
+            if (++column == row) {
                 locate_plane(layout, x0, y0, i0, first + l, l);
-                column = l == 0 ? column : 0;
+                column = 0;
                 continue;
             }
             x[l] = x[l - 1] + layout.x_batch[last];

@@ -130,25 +130,13 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
     }
     void make_rows_of(std::int64_t number, std::int64_t first, std::int64_t last) {
         const Plane plane = locate(number);
-        for (std::int64_t o = first; o < last;) {
+        for (std::int64_t o = first, end; o < last; o = end) {
             // Outputs that are divided alike.
-            const std::int64_t most = smaller<std::int64_t>(last - o, rows_at_once());
-            std::int64_t rows = 1;
-            while (rows < most && same_divisors(o, o + rows)) ++rows;
-            // Fewer rows than fit are not unrolled: some are made once more instead, if they are
-            // divided alike.
-            const std::int64_t fit = rows_at_once(), missing = fit - rows;
-            if (unrolled_ && missing > 0 && 2 * missing <= fit && columns_ >= lanes &&
-                o + rows == last && o - missing >= first && !job_.past_caches) {
-                std::int64_t alike = o;
-                while (alike > o - missing && same_divisors(alike - 1, o)) --alike;
-                if (alike == o - missing) {
-                    o = alike;
-                    rows = fit;
-                }
-            }
-            make_rows(plane, o, static_cast<int>(rows));
-            o += rows;
+            const std::int64_t most = smaller<std::int64_t>(last, o + rows_at_once());
+            end = o + 1;
+            while (end < most && same_divisors(o, end)) ++end;
+            if (end == last) o = begin_of_last(o, first, last);
+            make_rows(plane, o, static_cast<int>(end - o));
         }
     }
     bool met_suspects() const {
@@ -175,6 +163,18 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
     static constexpr std::int64_t long_row_bytes = 4 << 10;
     static constexpr std::int64_t most_gathered_bytes = 32 << 10;
     static constexpr std::int64_t most_converted_bytes = 24 << 10;
+
+    // The last rows [o, last) are fewer than fit, and so not unrolled; they are if some before
+    // them, not more than half and divided alike, are made once more. Where they begin then.
+    std::int64_t begin_of_last(std::int64_t o, std::int64_t first, std::int64_t last) const {
+        const std::int64_t fit = rows_at_once(), from = last - fit;
+        if (!unrolled_ || job_.past_caches || columns_ < lanes || from < first ||
+            2 * (o - from) > fit)
+            return o;
+        for (std::int64_t row = from; row < o; ++row)
+            if (!same_divisors(row, o)) return o;
+        return from;
+    }
 
     bool lies_apart() const { return apart_ > 1; }
     void redo_patiently() {
@@ -389,12 +389,6 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         else
             fill(false, [](std::int64_t) { return T(1); });
     }
-    // (tiles of either kind would take twice as long to compile)
-    static POOLWISE_INLINE V finished(V v, const T* factors, bool over) {
-        if constexpr (!divides) return v;
-        const V factor = load_vector<V>(factors);
-        return over ? v / factor : v * factor;
-    }
 
     // Squares whose loops are unrolled.
     static constexpr bool knows(std::int64_t size, std::int64_t stride) {
@@ -473,9 +467,9 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
             for (int k = from; k < to; ++k) visit(k);
     }
 
-    // Tiles [first, last) of the rows. Those in the middle of as many rows as fit are unrolled, and
-    // stay in registers; the others, which are few, are not. (Windows of all sizes cannot share
-    // those: 3x3/1 on planes of 48 columns took a quarter longer.)
+    // Tiles [first, last) of the rows. Those of as many rows as fit (`Full`) are unrolled, and stay
+    // in registers; the others, which are few, are not. (Windows of all sizes cannot share those:
+    // 3x3/1 on planes of 28 columns took 7 per cent longer.)
     template <int Kernel, int Stride, bool Full, bool Apart, int Down, bool Edge>
     POOLWISE_APART void some_tiles(const Rows& rows, std::int64_t first, std::int64_t last) {
         if (first >= last) return;
@@ -502,8 +496,7 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
         const std::int64_t columns = columns_, beyond = rows.beyond;
         D* const target = rows.out;
         I* const won = won_;
-        const T* const factors = factors_;
-        const bool over = over_;
+        const ByEach<T> after{factors_, over_};
         Suspects<Op> seen;
         for (std::int64_t t = first; t < last; ++t) {
             const std::int64_t q = output_of(t), cell = q * Stride;
@@ -523,7 +516,8 @@ template <class Elementary, class Careful, class S, class D> class TileUnit {
                                  Picked<I, Stride>::in_order(all.cell) + tile.column + from);
                     value = Picked<T, Stride>::in_order(all.value);
                 } else {
-                    value = finished(Picked<T, Stride>::in_order(all), factors + q, over);
+                    value = Picked<T, Stride>::in_order(all);
+                    if constexpr (divides) value = after(value, q);
                 }
                 D* const out = target + r * columns + q;
                 if (way != Way::lines) return store_whole<Op>(out, value);
